@@ -1,0 +1,1 @@
+//! All Redis: compare-and-append, logs, heads, subscriptions, heartbeats.

@@ -1,0 +1,175 @@
+//! What clients send over the native socket.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::filter::MAX_PATTERNS;
+
+/// The most rooms for which one sign-in may bring cursors.
+pub const MAX_RESUMED_ROOMS: usize = 256;
+
+/// The most counters of its own that a client may report.
+pub const MAX_REPORTED: usize = 64;
+
+/// A message from a client.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// Sign in, resume, filter.
+    Auth(Auth),
+    /// A new token for the same subject, in place.
+    Refresh {
+        /// The new token.
+        token: String,
+    },
+    /// Answered by `pong`.
+    Ping,
+}
+
+/// The first message of a client that did not bring its token in the handshake.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Auth {
+    /// The JSON Web Token.
+    pub token: String,
+    /// For each room, the last cursor that the client has stored. Cursors are judged when they are used: one
+    /// that no edge gave out leads to a resync, not to an error.
+    #[serde(default)]
+    pub resume: BTreeMap<String, String>,
+    /// Only these types: exact names, or prefixes as `booking.*`.
+    #[serde(default)]
+    pub types: Option<Vec<String>>,
+    /// The client's own counters since its last connection. Clients lie: it is counted, never trusted.
+    #[serde(default)]
+    pub report: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Why a text is not a message. The client is told, so it names no internals.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedMessage {
+    /// Not JSON, or not the fields of a known `op`.
+    #[error("not a message: {0}")]
+    Json(String),
+    /// More of something than is allowed.
+    #[error("too many {what}: at most {limit}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl ClientMessage {
+    /// Reads one text frame.
+    pub fn parse(text: &str) -> Result<Self, MalformedMessage> {
+        let message: Self =
+            serde_json::from_str(text).map_err(|error| MalformedMessage::Json(brief(&error)))?;
+        if let Self::Auth(auth) = &message {
+            auth.check_bounds()?;
+        }
+        Ok(message)
+    }
+}
+
+impl Auth {
+    fn check_bounds(&self) -> Result<(), MalformedMessage> {
+        let patterns = self.types.as_ref().map_or(0, Vec::len);
+        let bounds = [
+            ("rooms in resume", self.resume.len(), MAX_RESUMED_ROOMS),
+            ("patterns in types", patterns, MAX_PATTERNS),
+            ("counters in report", self.report.len(), MAX_REPORTED),
+        ];
+        match bounds.into_iter().find(|(_, count, limit)| count > limit) {
+            Some((what, _, limit)) => Err(MalformedMessage::TooMany { what, limit }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A close frame's reason has room for 123 bytes, and a parser's message may quote what the client sent.
+fn brief(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            "unknown op, or a field is missing or of the wrong kind".to_owned()
+        }
+        _ => format!("not JSON, at line {} column {}", error.line(), error.column()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_documented_messages_parse() {
+        assert!(matches!(
+            ClientMessage::parse(r#"{"op":"ping"}"#),
+            Ok(ClientMessage::Ping)
+        ));
+        let refresh = ClientMessage::parse(r#"{"op":"refresh","token":"a.b.c"}"#);
+        assert!(matches!(refresh, Ok(ClientMessage::Refresh { token }) if token == "a.b.c"));
+        let auth = r#"{"op":"auth","token":"t","resume":{"m1":"1.0000000000000001:5"},"types":["booking.*"],"report":{"x":1}}"#;
+        let Ok(ClientMessage::Auth(auth)) = ClientMessage::parse(auth) else {
+            panic!("auth must parse")
+        };
+        assert_eq!(auth.resume["m1"], "1.0000000000000001:5");
+        assert_eq!(auth.report["x"], 1);
+    }
+
+    #[test]
+    fn what_is_not_a_message_says_why_and_quotes_nothing() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"op":"dance"}"#,
+            r#"{"op":"auth"}"#,
+            r#"{"op":"auth","token":7}"#,
+            "\u{0}",
+        ] {
+            let error = ClientMessage::parse(text).expect_err(text).to_string();
+            assert!(error.len() < 123 && !error.contains("dance"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let types: Vec<String> = (0..=MAX_PATTERNS).map(|n| n.to_string()).collect();
+        let text = serde_json::json!({ "op": "auth", "token": "t", "types": types }).to_string();
+        assert!(matches!(
+            ClientMessage::parse(&text),
+            Err(MalformedMessage::TooMany {
+                limit: MAX_PATTERNS,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_not_a_crash() {
+        let deep = format!(
+            r#"{{"op":"auth","token":"t","report":{}1{}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert!(ClientMessage::parse(&deep).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC*|\\{\"op\":\"(auth|ping|refresh)\"(,\"[a-z]{1,8}\":(1|null|\"x\"|\\{\\}|\\[\\])){0,4}\\}") {
+            let _ = ClientMessage::parse(&text);
+        }
+
+        #[test]
+        fn an_auth_round_trips(token: String, rooms in prop::collection::btree_map("\\PC{0,10}", "\\PC{0,10}", 0..5)) {
+            let text = serde_json::json!({ "op": "auth", "token": token, "resume": rooms }).to_string();
+            match ClientMessage::parse(&text) {
+                Ok(ClientMessage::Auth(auth)) => prop_assert_eq!((auth.token, auth.resume), (token, rooms)),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the leader says once a second, through the same connection and queue as the events.
+
+use serde::{Deserialize, Serialize};
+
+use crate::position::{Epoch, Generation};
+
+/// One heartbeat. Unknown fields are ignored and missing ones have defaults, so that neighbouring versions
+/// understand each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The leader's epoch.
+    pub epoch: u64,
+    /// The history's number; an edge that hears a higher one tells every session to fetch anew.
+    pub generation: u64,
+    /// Age of the oldest committed event that is not yet in Redis, in milliseconds; 0 when none waits.
+    pub lag_ms: u64,
+    /// The leader's clock in microseconds since 1970, for the skew that an operator sees; never for decisions.
+    #[serde(default)]
+    pub at: i64,
+    /// Set while the leader knows that history has a hole: why the light is Delayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impaired: Option<String>,
+}
+
+impl Heartbeat {
+    /// The leader's epoch, typed.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+
+    /// The generation, typed.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation)
+    }
+}

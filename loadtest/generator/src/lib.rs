@@ -1,0 +1,1 @@
+//! Load generator: holds sockets, publishes through PostgreSQL, counts loss, repeats, order and latency.

@@ -1,0 +1,1 @@
+//! The edge: rooms and sessions, WebSocket in front, Redis behind.

@@ -1,0 +1,2 @@
+//! The edge: rooms and sessions, WebSocket in front, Redis behind.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The listener: leads, reads the outbox, publishes to Redis.

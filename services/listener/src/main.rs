@@ -1,0 +1,2 @@
+//! The listener: leads, reads the outbox, publishes to Redis.
+fn main() {}
