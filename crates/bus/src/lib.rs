@@ -1,1 +1,19 @@
-//! All Redis: compare-and-append, logs, heads, subscriptions, heartbeats.
+//! All Redis: the keys, the scripts that append to a room's log, reading of logs and heads, subscriptions.
+//!
+//! What to append, and when to try again, is decided by the callers' state machines; nothing here retries or
+//! reconnects by itself, because a repeated command that nobody knows of is how events double.
+
+mod connect;
+mod error;
+mod keys;
+mod publish;
+mod read;
+mod script;
+mod subscribe;
+
+pub use connect::BusConfig;
+pub use error::{BusError, Refusal};
+pub use keys::Keys;
+pub use publish::{Command, PublishLink, Reply, Retention, ServerIdentity};
+pub use read::{Head, Loaded, Range, ReadLink};
+pub use subscribe::{Message, Subscription, Subscriptions, subscribe};

@@ -1,0 +1,48 @@
+//! The names of keys and channels in Redis.
+
+use rowcast_protocol::RoomName;
+
+/// Names everything of one installation. The room stands in a hash tag, so that a room's log and head share a
+/// slot of Redis Cluster.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    base: String,
+}
+
+impl Keys {
+    /// Keys below `<prefix>:<installation>:`.
+    pub fn new(prefix: &str, installation: &str) -> Self {
+        Self {
+            base: format!("{prefix}:{installation}:"),
+        }
+    }
+
+    /// The stream of a room's events.
+    pub fn log(&self, room: &RoomName) -> String {
+        self.of_room(room, "log")
+    }
+
+    /// The hash with a room's stream id, offset and last leader's epoch.
+    pub fn head(&self, room: &RoomName) -> String {
+        self.of_room(room, "head")
+    }
+
+    /// The channel on which a room's events are published.
+    pub fn events(&self, room: &RoomName) -> String {
+        self.of_room(room, "events")
+    }
+
+    /// The channel of the leader's heartbeats.
+    pub fn heartbeat(&self) -> String {
+        format!("{}heartbeat", self.base)
+    }
+
+    /// The hash that keeps the last heartbeat.
+    pub fn state(&self) -> String {
+        format!("{}state", self.base)
+    }
+
+    fn of_room(&self, room: &RoomName, what: &str) -> String {
+        format!("{}{{{}}}:{what}", self.base, room.encoded())
+    }
+}

@@ -1,0 +1,358 @@
+//! The leader's connection: commands in, replies out, in the same order. It neither reconnects nor retries.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, RoomName, StreamId};
+
+use crate::connect::BusConfig;
+use crate::error::{BusError, Refusal};
+use crate::keys::Keys;
+use crate::read::Head;
+use crate::script::Scripts;
+
+/// How long a room's history is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Entries that a log keeps at least.
+    pub log_entries: u64,
+    /// How long a log outlives its last event.
+    pub log_lifetime: Duration,
+    /// How long a head does; far longer.
+    pub head_lifetime: Duration,
+}
+
+/// What the leader has Redis do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Tell a room's head and the ids of its log's last events.
+    Sync {
+        /// The room.
+        room: RoomName,
+        /// How many ids at most.
+        last: usize,
+    },
+    /// Add an event, if the head is where it is expected.
+    Append {
+        /// The room.
+        room: RoomName,
+        /// The leader.
+        epoch: Epoch,
+        /// The stream that must be the head's.
+        stream: StreamId,
+        /// The offset that must be the head's; the event gets the next one.
+        expected: Offset,
+        /// The event's identity.
+        id: EventId,
+        /// The encoded [`rowcast_protocol::Record`].
+        record: Vec<u8>,
+    },
+    /// Begin a stream with its first event: where there is no head, or in place of exactly that one.
+    Create {
+        /// The room.
+        room: RoomName,
+        /// The leader.
+        epoch: Epoch,
+        /// The new stream.
+        stream: StreamId,
+        /// The head to be replaced.
+        replaces: Option<(StreamId, Offset)>,
+        /// The event's identity.
+        id: EventId,
+        /// The encoded [`rowcast_protocol::Record`], with offset 1.
+        record: Vec<u8>,
+    },
+    /// Say that all is well.
+    Heartbeat(Heartbeat),
+}
+
+/// What Redis answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// To `Sync`.
+    Synced {
+        /// The head, if the room has one.
+        head: Option<Head>,
+        /// How long ago the last event was appended.
+        since_append: Duration,
+        /// The ids of the last events, newest first.
+        ids: Vec<EventId>,
+    },
+    /// Appended or created; for a heartbeat: published.
+    Done,
+    /// The head is another one; nothing was changed.
+    Moved,
+    /// A newer leader has been there; nothing was changed.
+    Fenced(Epoch),
+    /// Redis can not do it now; nothing was changed.
+    Refused(Refusal),
+}
+
+/// Who a Redis server is. The run id changes with every start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// `run_id`.
+    pub run_id: String,
+    /// `redis_version`.
+    pub version: String,
+    /// `role`.
+    pub role: String,
+    /// `maxmemory_policy`.
+    pub maxmemory_policy: String,
+}
+
+/// The leader's connection to one Redis.
+pub struct PublishLink {
+    connection: MultiplexedConnection,
+    keys: Keys,
+    retention: Retention,
+    scripts: Scripts,
+}
+
+impl PublishLink {
+    /// Connects and loads the scripts.
+    pub async fn connect(config: &BusConfig, retention: Retention) -> Result<Self, BusError> {
+        let connection = config.connect().await?;
+        let mut link = Self {
+            connection,
+            keys: config.keys.clone(),
+            retention,
+            scripts: Scripts::new(),
+        };
+        link.load_scripts().await?;
+        Ok(link)
+    }
+
+    /// Makes Redis know the scripts; needed again when it answered `NOSCRIPT`.
+    pub async fn load_scripts(&mut self) -> Result<(), BusError> {
+        let loading = Scripts::load();
+        let digests: Vec<String> = loading
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        tracing::debug!(scripts = digests.len(), "Redis knows the scripts");
+        Ok(())
+    }
+
+    /// Asks the server who it is.
+    pub async fn identity(&mut self) -> Result<ServerIdentity, BusError> {
+        let info: String = redis::cmd("INFO")
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        let field = |name: &str| {
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map(|value| value.trim().to_owned())
+        };
+        let run_id = field("run_id").ok_or_else(|| BusError::Unexpected {
+            command: "INFO",
+            detail: "there is no run_id in it".to_owned(),
+        })?;
+        let or_unknown = |name| field(name).unwrap_or_else(|| "unknown".to_owned());
+        Ok(ServerIdentity {
+            run_id,
+            version: or_unknown("redis_version"),
+            role: or_unknown("role"),
+            maxmemory_policy: or_unknown("maxmemory_policy"),
+        })
+    }
+
+    /// Sends the commands in one pipeline and returns a reply to each, in order. On an error nobody knows which
+    /// of them were carried out, and the link must not be used again.
+    pub async fn run(&mut self, commands: &[Command]) -> Result<Vec<Reply>, BusError> {
+        let mut pipeline = redis::pipe();
+        for command in commands {
+            self.add(&mut pipeline, command);
+        }
+        let values = self
+            .connection
+            .send_packed_commands(&pipeline, 0, commands.len())
+            .await;
+        let values = values.map_err(BusError::Link)?;
+        if values.len() != commands.len() {
+            let detail = format!("{} answers to {} commands", values.len(), commands.len());
+            return Err(BusError::Unexpected {
+                command: "a pipeline",
+                detail,
+            });
+        }
+        commands
+            .iter()
+            .zip(values)
+            .map(|(command, value)| reply(command, value))
+            .collect()
+    }
+
+    fn add(&self, pipeline: &mut Pipeline, command: &Command) {
+        match command {
+            Command::Sync { room, last } => {
+                pipeline
+                    .cmd("EVALSHA")
+                    .arg(self.scripts.sync.get_hash())
+                    .arg(2)
+                    .arg(self.keys.log(room))
+                    .arg(self.keys.head(room))
+                    .arg(last);
+            }
+            Command::Append {
+                room,
+                epoch,
+                stream,
+                expected,
+                id,
+                record,
+            } => {
+                let form = Form {
+                    name: "append",
+                    expected: *expected,
+                    replaces: None,
+                };
+                self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
+            }
+            Command::Create {
+                room,
+                epoch,
+                stream,
+                replaces,
+                id,
+                record,
+            } => {
+                let form = Form {
+                    name: "create",
+                    expected: Offset::ZERO,
+                    replaces: *replaces,
+                };
+                self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
+            }
+            Command::Heartbeat(heartbeat) => {
+                let json = serde_json::to_string(heartbeat).expect("a heartbeat is plain numbers and texts");
+                pipeline
+                    .cmd("EVALSHA")
+                    .arg(self.scripts.heartbeat.get_hash())
+                    .arg(1)
+                    .arg(self.keys.state())
+                    .arg(heartbeat.epoch)
+                    .arg(json)
+                    .arg(self.keys.heartbeat())
+                    .arg("PUBLISH");
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one command, taken apart once"
+    )]
+    fn add_append(
+        &self,
+        pipeline: &mut Pipeline,
+        form: Form,
+        room: &RoomName,
+        epoch: Epoch,
+        stream: StreamId,
+        id: EventId,
+        record: &[u8],
+    ) {
+        let (replaced_stream, replaced_offset) = match form.replaces {
+            Some((stream, offset)) => (stream.to_string(), offset.to_string()),
+            None => (String::new(), String::new()),
+        };
+        pipeline
+            .cmd("EVALSHA")
+            .arg(self.scripts.append.get_hash())
+            .arg(2)
+            .arg(self.keys.log(room))
+            .arg(self.keys.head(room))
+            .arg(form.name)
+            .arg(epoch.0)
+            .arg(stream.to_string())
+            .arg(form.expected.0)
+            .arg(id.to_string())
+            .arg(record)
+            .arg(self.keys.events(room))
+            .arg("PUBLISH")
+            .arg(self.retention.log_entries)
+            .arg(millis(self.retention.log_lifetime))
+            .arg(millis(self.retention.head_lifetime))
+            .arg(replaced_stream)
+            .arg(replaced_offset);
+    }
+}
+
+struct Form {
+    name: &'static str,
+    expected: Offset,
+    replaces: Option<(StreamId, Offset)>,
+}
+
+/// Redis refuses a lifetime of zero.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX >> 16)
+        .max(1)
+}
+
+fn reply(command: &Command, value: Value) -> Result<Reply, BusError> {
+    if let Value::ServerError(error) = &value {
+        return Ok(Reply::Refused(Refusal::of(error)));
+    }
+    let unexpected = || BusError::Unexpected {
+        command: "a script",
+        detail: format!("{value:.200?}"),
+    };
+    let Value::Array(items) = &value else {
+        return Err(unexpected());
+    };
+    if matches!(command, Command::Sync { .. }) {
+        return synced(items).ok_or_else(unexpected);
+    }
+    match items.first() {
+        Some(Value::Int(0)) => Ok(Reply::Done),
+        Some(Value::Int(1)) => Ok(Reply::Moved),
+        Some(Value::Int(2)) => {
+            let epoch = items.get(1).and_then(text).and_then(|text| text.parse().ok());
+            epoch
+                .map(|epoch| Reply::Fenced(Epoch(epoch)))
+                .ok_or_else(unexpected)
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn synced(items: &[Value]) -> Option<Reply> {
+    if items.is_empty() {
+        return Some(Reply::Synced {
+            head: None,
+            since_append: Duration::ZERO,
+            ids: Vec::new(),
+        });
+    }
+    let [stream, offset, epoch, since, Value::Array(ids)] = items else {
+        return None;
+    };
+    let head = Head {
+        stream: text(stream)?.parse().ok()?,
+        offset: Offset(text(offset)?.parse().ok()?),
+        epoch: Epoch(text(epoch)?.parse().ok()?),
+    };
+    let since: i64 = text(since)?.parse().ok()?;
+    let ids = ids
+        .iter()
+        .map(|id| text(id)?.parse().ok())
+        .collect::<Option<Vec<EventId>>>()?;
+    Some(Reply::Synced {
+        head: Some(head),
+        since_append: Duration::from_millis(u64::try_from(since).unwrap_or(0)),
+        ids,
+    })
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,201 @@
+//! The edges' connection: heads and logs of rooms. It changes nothing in Redis.
+
+use bytes::Bytes;
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use rowcast_protocol::{Epoch, Heartbeat, Offset, Record, RoomName, StreamId};
+
+use crate::connect::BusConfig;
+use crate::error::BusError;
+use crate::keys::Keys;
+
+/// Where a room's history stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The stream.
+    pub stream: StreamId,
+    /// The last event's offset.
+    pub offset: Offset,
+    /// The leader that appended it.
+    pub epoch: Epoch,
+}
+
+/// A room's head and a run of its log, read at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The head, if the room has one.
+    pub head: Option<Head>,
+    /// Entries of the log in order. They can begin later than asked for when the log does not reach back.
+    pub records: Vec<Record>,
+}
+
+/// Which run of a log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// At most so many of the newest entries.
+    Last(usize),
+    /// At most `count` entries after an offset.
+    After {
+        /// The offset.
+        offset: Offset,
+        /// The bound.
+        count: usize,
+    },
+}
+
+/// A connection that reads. Cheap to clone; clones share one socket.
+#[derive(Clone)]
+pub struct ReadLink {
+    connection: MultiplexedConnection,
+    keys: Keys,
+}
+
+impl ReadLink {
+    /// Connects.
+    pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
+        Ok(Self {
+            connection: config.connect().await?,
+            keys: config.keys.clone(),
+        })
+    }
+
+    /// Reads a room's head and a run of its log in one transaction.
+    pub async fn load(&mut self, room: &RoomName, range: Range) -> Result<Loaded, BusError> {
+        let mut pipeline = redis::pipe();
+        pipeline
+            .atomic()
+            .cmd("HMGET")
+            .arg(self.keys.head(room))
+            .arg(&["s", "o", "e"]);
+        let log = self.keys.log(room);
+        match range {
+            Range::Last(count) => pipeline
+                .cmd("XREVRANGE")
+                .arg(log)
+                .arg("+")
+                .arg("-")
+                .arg("COUNT")
+                .arg(count),
+            Range::After { offset, count } => {
+                let from = format!("{}-0", offset.next());
+                pipeline
+                    .cmd("XRANGE")
+                    .arg(log)
+                    .arg(from)
+                    .arg("+")
+                    .arg("COUNT")
+                    .arg(count)
+            }
+        };
+        let (head, entries): (Value, Value) = pipeline
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        let mut records = parse_entries(entries)?;
+        if matches!(range, Range::Last(_)) {
+            records.reverse();
+        }
+        Ok(Loaded {
+            head: parse_head(&head)?,
+            records,
+        })
+    }
+
+    /// Reads the heads of many rooms in one pipeline, in order.
+    pub async fn heads(&mut self, rooms: &[RoomName]) -> Result<Vec<Option<Head>>, BusError> {
+        let mut pipeline = redis::pipe();
+        for room in rooms {
+            pipeline
+                .cmd("HMGET")
+                .arg(self.keys.head(room))
+                .arg(&["s", "o", "e"]);
+        }
+        let values: Vec<Value> = pipeline
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        values.iter().map(parse_head).collect()
+    }
+
+    /// The last heartbeat that any leader sent, if Redis keeps one.
+    pub async fn last_heartbeat(&mut self) -> Result<Option<Heartbeat>, BusError> {
+        let json: Option<String> = redis::cmd("HGET")
+            .arg(self.keys.state())
+            .arg("h")
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        json.map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| BusError::Unexpected {
+                command: "HGET state",
+                detail: error.to_string(),
+            })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&mut self) -> Result<(), BusError> {
+        redis::cmd("PING")
+            .query_async::<()>(&mut self.connection)
+            .await
+            .map_err(BusError::from)
+    }
+}
+
+fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
+    let unexpected = || BusError::Unexpected {
+        command: "HMGET head",
+        detail: format!("{value:.200?}"),
+    };
+    let Value::Array(fields) = value else {
+        return Err(unexpected());
+    };
+    if fields.first() == Some(&Value::Nil) {
+        return Ok(None);
+    }
+    let field = |index: usize| match fields.get(index) {
+        Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    };
+    let head = || {
+        Some(Head {
+            stream: field(0)?.parse().ok()?,
+            offset: Offset(field(1)?.parse().ok()?),
+            epoch: Epoch(field(2)?.parse().ok()?),
+        })
+    };
+    head().map(Some).ok_or_else(unexpected)
+}
+
+fn parse_entries(value: Value) -> Result<Vec<Record>, BusError> {
+    let unexpected = |detail: String| BusError::Unexpected {
+        command: "XRANGE",
+        detail,
+    };
+    let Value::Array(entries) = value else {
+        return Err(unexpected(format!("{value:.200?}")));
+    };
+    let mut records = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let bytes = record_bytes(entry).ok_or_else(|| unexpected("an entry without a record".to_owned()))?;
+        records.push(Record::decode(&bytes).map_err(|error| unexpected(error.to_string()))?);
+    }
+    Ok(records)
+}
+
+/// An entry is `[entry id, [field, value, …]]`; the record is the value of field `r`.
+fn record_bytes(entry: Value) -> Option<Bytes> {
+    let Value::Array(parts) = entry else { return None };
+    let Some(Value::Array(fields)) = parts.into_iter().nth(1) else {
+        return None;
+    };
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        if let (Value::BulkString(name), Value::BulkString(bytes)) = (name, value)
+            && name == b"r"
+        {
+            return Some(bytes.into());
+        }
+    }
+    None
+}
