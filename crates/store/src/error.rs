@@ -1,0 +1,114 @@
+//! What can go wrong between Rowcast and PostgreSQL.
+
+use tokio_postgres::error::SqlState;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address could not be read.
+    #[error("the database address can not be read: {0}")]
+    Address(#[source] tokio_postgres::Error),
+    /// No connection came about.
+    #[error("could not connect to PostgreSQL: {}", explain(.0))]
+    Connect(#[source] tokio_postgres::Error),
+    /// No connection came about in time.
+    #[error("could not connect to PostgreSQL within {0:?}")]
+    ConnectTimeout(std::time::Duration),
+    /// PostgreSQL refused a statement, or the connection broke.
+    #[error("PostgreSQL: {}", explain(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// The connection has ended.
+    #[error("the connection to PostgreSQL has ended: {0}")]
+    Ended(String),
+    /// Session state did not survive between two statements.
+    #[error(
+        "this address leads through a pooler that gives each transaction another server process (it was {before}, \
+         now it is {after}): leadership needs a session of its own, so give the listener PostgreSQL's direct address \
+         or pool_mode = session"
+    )]
+    Pooler {
+        /// The server process of the first statement.
+        before: i32,
+        /// That of the second.
+        after: i32,
+    },
+    /// A hot standby can neither be listened on nor written to.
+    #[error("this PostgreSQL is a standby in recovery: Rowcast needs the primary")]
+    NotPrimary,
+    /// The schema is missing or older than this program.
+    #[error("the schema rowcast is not there, or not complete: run `rowcast migrate`")]
+    NotMigrated,
+    /// A migration failed.
+    #[error("migration: {}", chain(&**.0))]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server sent something that this program does not understand.
+    #[error("PostgreSQL answered with something unexpected: {0}")]
+    Unexpected(String),
+}
+
+impl StoreError {
+    /// PostgreSQL's error code, where it gave one.
+    pub fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) | Self::Connect(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// A few words for a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "address",
+            Self::Connect(_) | Self::ConnectTimeout(_) => "connect",
+            Self::Postgres(error) if error.code().is_some() => "refused",
+            Self::Postgres(_) | Self::Ended(_) => "connection",
+            Self::Pooler { .. } => "pooler",
+            Self::NotPrimary => "not_primary",
+            Self::NotMigrated => "not_migrated",
+            Self::Migration(_) => "migration",
+            Self::Unexpected(_) => "unexpected",
+        }
+    }
+
+    /// Says `NotMigrated` where a statement failed because the schema, a table or a function is missing.
+    pub(crate) fn from_statement(error: tokio_postgres::Error) -> Self {
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::INVALID_SCHEMA_NAME,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_COLUMN,
+        ];
+        match error.code() {
+            Some(code) if missing.contains(code) => Self::NotMigrated,
+            _ => Self::Postgres(error),
+        }
+    }
+}
+
+/// The server's own words with detail and hint, or the whole chain of causes.
+fn explain(error: &tokio_postgres::Error) -> String {
+    let Some(db) = error.as_db_error() else {
+        return chain(error);
+    };
+    let mut text = db.message().to_owned();
+    for (label, part) in [("detail", db.detail()), ("hint", db.hint())] {
+        if let Some(part) = part {
+            text.push_str(&format!(" ({label}: {part})"));
+        }
+    }
+    text
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}

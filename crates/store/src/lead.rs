@@ -1,0 +1,240 @@
+//! Leadership: a session advisory lock on the connection that reads the outbox. When to try, and what a leader does,
+//! is the listener's.
+
+use rowcast_protocol::Epoch;
+
+use crate::outbox::{Page, Reads};
+use crate::reading::{Query, Reading};
+use crate::session::{Session, SessionOptions};
+use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
+
+/// What every session that may hold the lock says first. A stopped process loses it after these 3 s: keepalives and
+/// `tcp_user_timeout` do not notice one whose kernel still answers.
+const SESSION: &str = "SET idle_session_timeout = '3s'; SET idle_in_transaction_session_timeout = '3s';
+    SET lock_timeout = '2s'; SET statement_timeout = '30s'";
+
+/// A connection that waits for the lead. It listens for a leaving leader on [`LEADER_CHANNEL`], and must be asked
+/// ([`Standby::try_lead`]) at least once a second, or PostgreSQL ends it.
+pub struct Standby {
+    session: Session,
+    backend_pid: i32,
+}
+
+/// What came of an attempt.
+pub enum Election {
+    /// This process leads now.
+    Elected(Box<LeadSession>),
+    /// Another one does.
+    Standby(Standby),
+}
+
+impl Standby {
+    /// Connects. Refuses a database in recovery, and a pooler that does not keep sessions.
+    pub async fn connect(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
+        let session = Session::open(url, options).await?;
+        session.client().batch_execute(SESSION).await?;
+        let row = session
+            .client()
+            .query_one("SELECT pg_is_in_recovery(), pg_backend_pid()", &[])
+            .await?;
+        if row.try_get(0)? {
+            return Err(StoreError::NotPrimary);
+        }
+        let backend_pid = row.try_get(1)?;
+        session
+            .client()
+            .batch_execute(&format!("LISTEN {LEADER_CHANNEL}"))
+            .await?;
+        let standby = Self { session, backend_pid };
+        standby.refuse_pooler(url, options).await?;
+        Ok(standby)
+    }
+
+    /// A pooler that gives each transaction another server process can not hide while a second connection keeps one
+    /// of them busy. What slips through shows later: every attempt and every read compares the process again.
+    async fn refuse_pooler(&self, url: &str, options: &SessionOptions) -> Result<(), StoreError> {
+        let mut other = Session::open(url, options).await?;
+        let busy = other.client_mut().transaction().await?;
+        busy.query_one("SELECT 1", &[]).await?;
+        let row = self
+            .session
+            .client()
+            .query_one(
+                "SELECT pg_backend_pid(), coalesce(current_setting('idle_session_timeout', true), '')",
+                &[],
+            )
+            .await?;
+        let pid: i32 = row.try_get(0)?;
+        same_process(self.backend_pid, pid)?;
+        if row.try_get::<_, &str>(1)? != "3s" {
+            return Err(StoreError::Pooler {
+                before: self.backend_pid,
+                after: pid,
+            });
+        }
+        busy.rollback().await?;
+        other.close().await;
+        Ok(())
+    }
+
+    /// Tries to take the lock, without waiting for it. Once taken: draws the epoch, reads the floor, prepares the
+    /// reads and LISTENs, all on this session. An error means that this connection is to be given up.
+    pub async fn try_lead(self) -> Result<Election, StoreError> {
+        let row = self
+            .session
+            .client()
+            .query_one(
+                "SELECT pg_try_advisory_lock($1, $2), pg_backend_pid()",
+                &[&LOCK_CLASS, &LEADER_LOCK],
+            )
+            .await?;
+        same_process(self.backend_pid, row.try_get(1)?)?;
+        if !row.try_get::<_, bool>(0)? {
+            return Ok(Election::Standby(self));
+        }
+        LeadSession::begin(self)
+            .await
+            .map(|lead| Election::Elected(Box::new(lead)))
+    }
+
+    /// The connection, for its signals ([`Session::departure`], [`Session::ended`]).
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Closes the connection.
+    pub async fn close(self) {
+        self.session.close().await;
+    }
+}
+
+/// The connection that holds the lock, and reads. PostgreSQL ends it when it is silent for 3 s.
+pub struct LeadSession {
+    session: Session,
+    backend_pid: i32,
+    epoch: Epoch,
+    reads: Reads,
+    reading: Reading,
+}
+
+impl LeadSession {
+    async fn begin(standby: Standby) -> Result<Self, StoreError> {
+        let Standby { session, backend_pid } = standby;
+        let client = session.client();
+        // Listening comes before the first read: what commits in between rings.
+        client
+            .batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}"))
+            .await?;
+        let row = client
+            .query_one(
+                "SELECT nextval('rowcast.leader_epoch'), last_value FROM rowcast.floor",
+                &[],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        let epoch = Epoch(unsigned(row.try_get(0)?)?);
+        let floor = unsigned(row.try_get(1)?)?;
+        let reads = Reads::prepare(client).await?;
+        Ok(Self {
+            session,
+            backend_pid,
+            epoch,
+            reads,
+            reading: Reading::from_floor(floor),
+        })
+    }
+
+    /// The number of this leadership.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Reads the next page, and by that proves that the lock is still held: an error means that it may not be. Stamp
+    /// the proof with the time at which this was called, not at which it returned.
+    ///
+    /// May be cancelled: what was not returned is read again. Without new rows the page is empty. The limit bounds
+    /// what a statement looks at; a page has at most that many rows.
+    pub async fn read(&mut self, limit: usize) -> Result<Page, StoreError> {
+        let client = self.session.client();
+        let (rows, about) = match self.reading.query() {
+            Query::Difference { since } => {
+                let mut answer = self.reads.difference(client, since, limit).await?;
+                same_process(self.backend_pid, answer.backend_pid)?;
+                let rows = std::mem::take(&mut answer.rows);
+                let rows = self
+                    .reading
+                    .on_difference(answer.snapshot.clone(), rows, limit, |row| row.id);
+                (rows, answer)
+            }
+            Query::Window { since, until, after } => {
+                let mut answer = self.reads.window(client, since, until, after, limit).await?;
+                same_process(self.backend_pid, answer.backend_pid)?;
+                self.reading.on_window(answer.last);
+                (std::mem::take(&mut answer.rows), answer)
+            }
+        };
+        Ok(Page {
+            rows,
+            more: self.reading.more(),
+            server_now_micros: about.server_now_micros,
+            raise_requested: about.raise_requested,
+            last_loss_micros: about.last_loss_micros,
+        })
+    }
+
+    /// The floor that may be made durable ([`crate::Cleaner::set_floor`]) once deletions are, given the smallest `tx`
+    /// of the rows that were returned and are not yet durably deleted.
+    pub fn floor(&self, oldest_undeleted: Option<u64>) -> u64 {
+        self.reading.floor(oldest_undeleted)
+    }
+
+    /// Raises the epoch above one that Redis has seen (a restored database gives out old ones), and draws anew.
+    pub async fn raise_epoch_above(&mut self, seen: Epoch) -> Result<Epoch, StoreError> {
+        let seen = i64::try_from(seen.0)
+            .map_err(|_| StoreError::Unexpected(format!("epoch {seen} leaves no room above it")))?;
+        let client = self.session.client();
+        client
+            .execute(
+                "SELECT setval('rowcast.leader_epoch', $1) FROM rowcast.leader_epoch WHERE last_value < $1",
+                &[&seen],
+            )
+            .await?;
+        let row = client
+            .query_one("SELECT nextval('rowcast.leader_epoch'), pg_backend_pid()", &[])
+            .await?;
+        same_process(self.backend_pid, row.try_get(1)?)?;
+        self.epoch = Epoch(unsigned(row.try_get(0)?)?);
+        Ok(self.epoch)
+    }
+
+    /// The connection, for its signals ([`Session::doorbell`], [`Session::ended`]).
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// A planned stop: gives the lock back, tells the standbys, and closes.
+    pub async fn unlock_and_announce(self) -> Result<(), StoreError> {
+        // The announcement goes out at the statement's commit, after the lock is free.
+        self.session
+            .client()
+            .execute(
+                "SELECT pg_advisory_unlock($1, $2), pg_notify($3, '')",
+                &[&LOCK_CLASS, &LEADER_LOCK, &LEADER_CHANNEL],
+            )
+            .await?;
+        self.session.close().await;
+        Ok(())
+    }
+}
+
+fn same_process(before: i32, after: i32) -> Result<(), StoreError> {
+    if before == after {
+        return Ok(());
+    }
+    Err(StoreError::Pooler { before, after })
+}
+
+pub(crate) fn unsigned(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number)
+        .map_err(|_| StoreError::Unexpected(format!("{number} where a positive number belongs")))
+}

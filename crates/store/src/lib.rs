@@ -1,0 +1,40 @@
+//! All SQL of Rowcast: migrations, watches, the outbox and its reading, leadership, the durable state.
+//!
+//! Nothing else in the workspace speaks to PostgreSQL. What is *not* here: when to read, what to publish, what to do
+//! about an error. The listener decides that; this crate only says what an error is.
+//!
+//! - [`Standby`] → [`LeadSession`]: the connection that holds the leader's lock and reads the outbox.
+//! - [`Cleaner`]: the second connection, for everything durable: deletion, floor, generation, dead letters.
+//! - [`reading`]: the pure state machine behind [`LeadSession::read`].
+//! - [`migrate`], [`Watches`]: for the command line.
+
+mod cleaner;
+mod error;
+mod lead;
+mod migration;
+mod outbox;
+pub mod reading;
+mod session;
+mod state;
+mod values;
+mod watches;
+
+pub use cleaner::{Backlog, Cleaner, RowKey};
+pub use error::StoreError;
+pub use lead::{Election, LeadSession, Standby};
+pub use migration::{Report, migrate};
+pub use outbox::{Page, Row};
+pub use session::{Session, SessionOptions, connect};
+pub use state::{Identity, State};
+pub use watches::{OnError, WatchOptions, Watched, Watches};
+
+/// The channel on which a committing transaction rings the leader.
+pub const DOORBELL_CHANNEL: &str = "rowcast";
+/// The channel on which a leaving leader tells the standbys.
+pub const LEADER_CHANNEL: &str = "rowcast_leader";
+/// First half of the keys of all advisory locks that Rowcast takes ("rowc"). They count within one database.
+pub const LOCK_CLASS: i32 = 0x726f_7763;
+/// Second half of the key of the leader's lock.
+pub const LEADER_LOCK: i32 = 1;
+/// Second half of the key of the lock under which migrations run.
+pub const MIGRATION_LOCK: i32 = 2;

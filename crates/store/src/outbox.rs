@@ -1,0 +1,225 @@
+//! The statements that read the outbox, and its rows. How the reads follow each other is in [`crate::reading`].
+
+use std::str::FromStr;
+
+use tokio_postgres::{Client, Statement};
+
+use crate::StoreError;
+use crate::cleaner::RowKey;
+use crate::reading::Snapshot;
+use crate::values::{Timestamp, Xid};
+
+/// One event as it lies in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its number. Ascending within a room's changes of one row; not in the order of commits.
+    pub id: i64,
+    /// The transaction that wrote it.
+    pub tx: u64,
+    /// When, in µs since 1970 on PostgreSQL's clock.
+    pub occurred_at_micros: i64,
+    /// Where it belongs: 1–200 bytes.
+    pub room: String,
+    /// For instance `booking.created`.
+    pub type_: String,
+    /// JSON text.
+    pub data: String,
+    /// The names of the changed columns, of an update.
+    pub changed: Option<Vec<String>>,
+    /// `data` is only a reference, because the row was too large.
+    pub truncated: bool,
+    /// W3C trace context of the application's transaction.
+    pub traceparent: Option<String>,
+}
+
+impl Row {
+    /// What identifies the row for deletion.
+    pub fn key(&self) -> RowKey {
+        RowKey {
+            id: self.id,
+            occurred_at_micros: self.occurred_at_micros,
+        }
+    }
+}
+
+/// The answer to one read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// By ascending id within one difference.
+    pub rows: Vec<Row>,
+    /// More is waiting: read again at once.
+    pub more: bool,
+    /// PostgreSQL's clock at the read, in µs since 1970. Lag is this minus `occurred_at_micros`.
+    pub server_now_micros: i64,
+    /// A committed transaction asks that the generation be raised ([`crate::Cleaner::settle_raise_requests`]).
+    pub raise_requested: bool,
+    /// When a trigger last lost events that no raised generation has answered for yet, in µs since 1970
+    /// ([`crate::Cleaner::settle_losses`]).
+    pub last_loss_micros: Option<i64>,
+}
+
+/// The rows of one statement and what came with them.
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) snapshot: Snapshot,
+    /// The last id that the statement looked at.
+    pub(crate) last: Option<i64>,
+    pub(crate) server_now_micros: i64,
+    pub(crate) backend_pid: i32,
+    pub(crate) raise_requested: bool,
+    pub(crate) last_loss_micros: Option<i64>,
+}
+
+const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss";
+const NOW: &str = "now AS MATERIALIZED (
+    SELECT pg_current_snapshot() AS snapshot, clock_timestamp() AS clock,
+           EXISTS (SELECT FROM rowcast.raise_request) AS raise_requested,
+           (SELECT max(occurred_at) FROM rowcast.trigger_error WHERE lost AND NOT settled) AS last_loss)";
+const COLUMNS: &str = "id, tx, occurred_at, room, type, data, changed, truncated, traceparent";
+
+/// The prepared reads of one session.
+pub(crate) struct Reads {
+    difference: Statement,
+    window: Statement,
+}
+
+impl Reads {
+    /// Prepares them. The session is told to use its indexes whatever the statistics say: those of a table whose
+    /// rows live for milliseconds are always wrong.
+    pub(crate) async fn prepare(client: &Client) -> Result<Self, StoreError> {
+        client
+            .batch_execute(
+                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;
+                 SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0",
+            )
+            .await?;
+        // Of the transactions that were running at P only the ended ones are looked up: the rows of a long one
+        // that goes on would be visited by every read.
+        let difference = format!(
+            "WITH {NOW},
+             ended AS MATERIALIZED (
+                SELECT coalesce(array_agg(tx), '{{}}') AS txs FROM now, unnest($2::xid8[]) AS tx
+                 WHERE pg_visible_in_snapshot(tx, now.snapshot)),
+             fresh AS MATERIALIZED (
+                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $1::xid8 LIMIT $3::bigint)
+                UNION ALL
+                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $3::bigint))
+             SELECT {ABOUT}, NULL::bigint, fresh.* FROM now LEFT JOIN fresh ON true"
+        );
+        let window = format!(
+            "WITH {NOW},
+             looked_at AS MATERIALIZED (
+                SELECT {COLUMNS} FROM rowcast.outbox WHERE id > $5::bigint ORDER BY id LIMIT $3::bigint),
+             wanted AS MATERIALIZED (
+                SELECT * FROM looked_at
+                 WHERE (tx >= $1::xid8 OR tx = ANY ($2::xid8[])) AND pg_visible_in_snapshot(tx, $4::text::pg_snapshot))
+             SELECT {ABOUT}, (SELECT max(id) FROM looked_at), wanted.* FROM now LEFT JOIN wanted ON true"
+        );
+        let (difference, window) = tokio::try_join!(client.prepare(&difference), client.prepare(&window))
+            .map_err(StoreError::from_statement)?;
+        Ok(Self { difference, window })
+    }
+
+    /// Up to about twice `limit` rows, in any order; more than `limit` says that they do not fit.
+    pub(crate) async fn difference(
+        &self,
+        client: &Client,
+        since: &Snapshot,
+        limit: usize,
+    ) -> Result<Answer, StoreError> {
+        let rows = client
+            .query(
+                &self.difference,
+                &[&Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))],
+            )
+            .await?;
+        decode(&rows)
+    }
+
+    /// Of the next `limit` rows by id those of the difference, by ascending id.
+    pub(crate) async fn window(
+        &self,
+        client: &Client,
+        since: &Snapshot,
+        until: &Snapshot,
+        after: i64,
+        limit: usize,
+    ) -> Result<Answer, StoreError> {
+        let rows = client
+            .query(
+                &self.window,
+                &[
+                    &Xid(since.xmax),
+                    &running(since),
+                    &bound(limit),
+                    &until.to_string(),
+                    &after,
+                ],
+            )
+            .await?;
+        let mut answer = decode(&rows)?;
+        answer.rows.sort_unstable_by_key(|row| row.id);
+        Ok(answer)
+    }
+}
+
+fn running(snapshot: &Snapshot) -> Vec<Xid> {
+    snapshot.running.iter().copied().map(Xid).collect()
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
+    let first = rows
+        .first()
+        .ok_or_else(|| StoreError::Unexpected("a read without its head row".to_owned()))?;
+    let snapshot =
+        Snapshot::from_str(first.try_get(0)?).map_err(|error| StoreError::Unexpected(error.to_string()))?;
+    Ok(Answer {
+        snapshot,
+        server_now_micros: first.try_get::<_, Timestamp>(1)?.0,
+        backend_pid: first.try_get(2)?,
+        raise_requested: first.try_get(3)?,
+        last_loss_micros: first.try_get::<_, Option<Timestamp>>(4)?.map(|at| at.0),
+        last: first.try_get(5)?,
+        rows: rows
+            .iter()
+            .map(event)
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// The event in a row of an answer; nothing where the difference was empty.
+fn event(row: &tokio_postgres::Row) -> Result<Option<Row>, StoreError> {
+    let Some(id) = row.try_get::<_, Option<i64>>(6)? else {
+        return Ok(None);
+    };
+    Ok(Some(Row {
+        id,
+        tx: row.try_get::<_, Xid>(7)?.0,
+        occurred_at_micros: row.try_get::<_, Timestamp>(8)?.0,
+        room: row.try_get(9)?,
+        type_: row.try_get(10)?,
+        data: row.try_get::<_, JsonText>(11)?.0,
+        changed: row.try_get(12)?,
+        truncated: row.try_get(13)?,
+        traceparent: row.try_get(14)?,
+    }))
+}
+
+/// `json` as the text that it is, without parsing it.
+struct JsonText(String);
+
+impl<'a> tokio_postgres::types::FromSql<'a> for JsonText {
+    fn from_sql(
+        _: &tokio_postgres::types::Type,
+        raw: &'a [u8],
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    tokio_postgres::types::accepts!(JSON);
+}

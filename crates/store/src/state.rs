@@ -1,0 +1,175 @@
+//! The state that outlives every process: the generation, and which database and which Redis it belongs to.
+
+use std::collections::BTreeMap;
+
+use rowcast_protocol::Generation;
+
+use crate::lead::unsigned;
+use crate::{Cleaner, StoreError};
+
+/// Which PostgreSQL this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Given at initdb, kept by every copy.
+    pub system_identifier: String,
+    /// Raised by every promotion and recovery to a point in time.
+    pub timeline: i64,
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The number of the present history.
+    pub generation: Generation,
+    /// Why it was last raised.
+    pub last_cause: String,
+    /// The name of the installation; nothing before the first leader.
+    pub installation: Option<String>,
+    /// PostgreSQL as the last leader found it; nothing before the first.
+    pub identity: Option<Identity>,
+    /// `run_id` of each Redis node, by the name that the leader gave it.
+    pub redis_run_ids: BTreeMap<String, String>,
+}
+
+impl Cleaner {
+    /// Which PostgreSQL this is now.
+    pub async fn identity(&self) -> Result<Identity, StoreError> {
+        // The name of the present WAL file begins with the timeline; pg_control_checkpoint() would go on telling
+        // the old one for a while after a promotion.
+        let row = self
+            .session()
+            .client()
+            .query_one(
+                "SELECT (SELECT system_identifier::text FROM pg_control_system()),
+                        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint",
+                &[],
+            )
+            .await?;
+        Ok(Identity {
+            system_identifier: row.try_get(0)?,
+            timeline: row.try_get(1)?,
+        })
+    }
+
+    /// What is recorded.
+    pub async fn load_state(&self) -> Result<State, StoreError> {
+        let row = self
+            .session()
+            .client()
+            .query_one(
+                "SELECT generation, last_cause, installation, system_identifier, timeline, redis_run_ids::text
+                   FROM rowcast.state",
+                &[],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        let system_identifier: Option<String> = row.try_get(3)?;
+        let timeline: Option<i64> = row.try_get(4)?;
+        let run_ids: &str = row.try_get(5)?;
+        Ok(State {
+            generation: Generation(unsigned(row.try_get(0)?)?),
+            last_cause: row.try_get(1)?,
+            installation: row.try_get(2)?,
+            identity: system_identifier
+                .zip(timeline)
+                .map(|(system_identifier, timeline)| Identity {
+                    system_identifier,
+                    timeline,
+                }),
+            redis_run_ids: serde_json::from_str(run_ids)
+                .map_err(|error| StoreError::Unexpected(format!("state.redis_run_ids: {error}")))?,
+        })
+    }
+
+    /// Raises the generation, durably: nothing of the new history may be published before this has returned.
+    pub async fn raise_generation(&self, cause: &str) -> Result<Generation, StoreError> {
+        let row = self
+            .session()
+            .client()
+            .query_one(
+                "UPDATE rowcast.state SET generation = generation + 1, raised_at = clock_timestamp(), last_cause = $1
+                 RETURNING generation",
+                &[&cause],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        Ok(Generation(unsigned(row.try_get(0)?)?))
+    }
+
+    /// Raises the generation if committed transactions have asked for it (a TRUNCATE), and takes their wishes away.
+    /// One transaction; nothing where there were none.
+    pub async fn settle_raise_requests(&self) -> Result<Option<Generation>, StoreError> {
+        self.raise_for(
+            "WITH asked AS (DELETE FROM rowcast.raise_request RETURNING cause),
+                  why AS (SELECT string_agg(DISTINCT cause, ', ') AS cause FROM asked)",
+        )
+        .await
+    }
+
+    /// Raises the generation if triggers have lost events, and marks these losses as answered for.
+    pub async fn settle_losses(&self) -> Result<Option<Generation>, StoreError> {
+        self.raise_for(
+            "WITH lost AS (UPDATE rowcast.trigger_error SET settled = true WHERE lost AND NOT settled
+                           RETURNING table_name),
+                  why AS (SELECT 'trigger failed: ' || string_agg(DISTINCT table_name, ', ') AS cause FROM lost)",
+        )
+        .await
+    }
+
+    async fn raise_for(&self, why: &str) -> Result<Option<Generation>, StoreError> {
+        let statement = format!(
+            "{why} UPDATE rowcast.state
+                SET generation = generation + 1, raised_at = clock_timestamp(), last_cause = left(why.cause, 500)
+               FROM why WHERE why.cause IS NOT NULL RETURNING generation"
+        );
+        self.session()
+            .client()
+            .query_opt(&statement, &[])
+            .await
+            .map_err(StoreError::from_statement)?
+            .map(|row| Ok(Generation(unsigned(row.try_get(0)?)?)))
+            .transpose()
+    }
+
+    /// Records whose history this is; durable when it returns. Raise the generation before, where it is another's.
+    pub async fn record_identity(
+        &self,
+        installation: &str,
+        identity: &Identity,
+        redis_run_ids: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let run_ids = serde_json::to_string(redis_run_ids)
+            .map_err(|error| StoreError::Unexpected(format!("redis_run_ids: {error}")))?;
+        self.session()
+            .client()
+            .execute(
+                "UPDATE rowcast.state SET installation = $1, system_identifier = $2, timeline = $3,
+                        redis_run_ids = $4::text::jsonb",
+                &[
+                    &installation,
+                    &identity.system_identifier,
+                    &identity.timeline,
+                    &run_ids,
+                ],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        Ok(())
+    }
+
+    /// For a database whose contents came from another one (a dump): its transaction ids mean nothing here, so the
+    /// rows that wait are given this transaction's and the floor starts anew. To be called before the lead session
+    /// that is to read them is taken.
+    pub async fn adopt_foreign_rows(&mut self) -> Result<u64, StoreError> {
+        let transaction = self.session_mut().client_mut().transaction().await?;
+        let rows = transaction
+            .execute("UPDATE rowcast.outbox SET tx = pg_current_xact_id()", &[])
+            .await
+            .map_err(StoreError::from_statement)?;
+        transaction
+            .execute("SELECT setval('rowcast.floor', 3)", &[])
+            .await?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+}

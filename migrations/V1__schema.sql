@@ -1,0 +1,142 @@
+-- Rowcast's tables, sequences and roles. The functions that write here are in the migrations that follow.
+-- PostgreSQL 14 or newer.
+
+CREATE SCHEMA IF NOT EXISTS rowcast;
+
+-- The generated trigger functions live apart from everything that is called by name: whoever may create
+-- functions here can then not shadow rowcast.watch() for a superuser.
+CREATE SCHEMA rowcast_triggers;
+
+REVOKE ALL ON SCHEMA rowcast, rowcast_triggers FROM PUBLIC;
+
+-- Roles belong to the cluster: another database may have made them, or may be making them at this moment.
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['rowcast_writer', 'rowcast_watcher', 'rowcast_publisher', 'rowcast_listener'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- One row an event, in the transaction that caused it. `tx` is what reading goes by: the order of ids is not the
+-- order of commits.
+CREATE TABLE rowcast.outbox (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tx          xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    truncated   boolean     NOT NULL DEFAULT false,
+    room        text        NOT NULL,
+    type        text        NOT NULL,
+    data        json        NOT NULL,
+    changed     text[],
+    traceparent text
+);
+CREATE INDEX outbox_tx ON rowcast.outbox (tx);
+-- Rows live for milliseconds: what counts is that dead ones go, not what share of the table they are.
+ALTER TABLE rowcast.outbox SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+    autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 1000000000);
+
+-- What a trigger or a caller hands to rowcast.append.
+CREATE TYPE rowcast.event AS (room text, type text, data json, changed text[], truncated boolean);
+
+-- Watched tables, as they were given to rowcast.watch.
+CREATE TABLE rowcast.watches (
+    relation        regclass    PRIMARY KEY,
+    merchant_column text        NOT NULL,
+    type            text        NOT NULL,
+    key_columns     text[]      NOT NULL,
+    columns         text[]      NOT NULL,
+    operations      text[]      NOT NULL,
+    payload         regproc,
+    on_error        text        NOT NULL CHECK (on_error IN ('warn', 'fail')),
+    all_columns     boolean     NOT NULL,
+    watched_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Failures inside triggers. One that lost events is a hole in history until the leader has settled it.
+CREATE TABLE rowcast.trigger_error (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    relation    oid         NOT NULL,
+    table_name  text        NOT NULL,
+    operation   text        NOT NULL,
+    sqlstate    text        NOT NULL,
+    message     text        NOT NULL,
+    lost        boolean     NOT NULL,
+    settled     boolean     NOT NULL DEFAULT false
+);
+CREATE INDEX trigger_error_open ON rowcast.trigger_error (occurred_at) WHERE lost AND NOT settled;
+
+-- Wishes that the generation be raised, from applications' transactions. They add rows and never update
+-- rowcast.state: a long transaction would otherwise hold up the leader and every other TRUNCATE.
+CREATE TABLE rowcast.raise_request (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    cause        text        NOT NULL
+);
+
+-- Rows that can not be encoded, with the reason.
+CREATE TABLE rowcast.dead_letter (
+    id          bigint      NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    buried_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reason      text        NOT NULL,
+    room        text        NOT NULL,
+    type        text        NOT NULL,
+    data        json        NOT NULL,
+    changed     text[],
+    traceparent text,
+    PRIMARY KEY (id, occurred_at)
+);
+
+-- What outlives every process: the number of this history, and whose it is.
+CREATE TABLE rowcast.state (
+    singleton         boolean     PRIMARY KEY DEFAULT true CHECK (singleton),
+    generation        bigint      NOT NULL DEFAULT 1,
+    raised_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_cause        text        NOT NULL DEFAULT 'installed',
+    installation      text,
+    system_identifier text,
+    timeline          bigint,
+    redis_run_ids     jsonb       NOT NULL DEFAULT '{}'
+);
+INSERT INTO rowcast.state DEFAULT VALUES;
+
+-- Each leader draws its epoch here.
+CREATE SEQUENCE rowcast.leader_epoch AS bigint;
+-- No row of a transaction below this number is left to read. It only follows what is durable.
+CREATE SEQUENCE rowcast.floor AS bigint MINVALUE 0 START 3;
+SELECT setval('rowcast.floor', 3);
+-- Until when (ms since 1970) the leader sleeps and wants to be rung. A sequence, because it is not transactional.
+CREATE SEQUENCE rowcast.doorbell AS bigint MINVALUE 0 START 0;
+-- How many changed rows gave no event because their merchant was NULL or not 1 to 200 bytes long.
+CREATE SEQUENCE rowcast.unusable_merchants AS bigint MINVALUE 0 START 0;
+SELECT setval('rowcast.unusable_merchants', 0);
+
+GRANT USAGE ON SCHEMA rowcast TO rowcast_writer, rowcast_watcher, rowcast_publisher, rowcast_listener;
+GRANT USAGE, CREATE ON SCHEMA rowcast_triggers TO rowcast_watcher WITH GRANT OPTION;
+GRANT USAGE ON SCHEMA rowcast TO rowcast_watcher WITH GRANT OPTION;
+
+GRANT INSERT ON rowcast.outbox, rowcast.trigger_error, rowcast.raise_request TO rowcast_writer;
+GRANT USAGE ON SEQUENCE rowcast.unusable_merchants TO rowcast_writer;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.watches TO rowcast_watcher;
+
+GRANT SELECT, DELETE, UPDATE (tx) ON rowcast.outbox TO rowcast_listener;
+GRANT SELECT, UPDATE ON rowcast.state TO rowcast_listener;
+GRANT SELECT, INSERT ON rowcast.dead_letter TO rowcast_listener;
+GRANT SELECT, DELETE ON rowcast.raise_request TO rowcast_listener;
+GRANT SELECT, DELETE, UPDATE (settled) ON rowcast.trigger_error TO rowcast_listener;
+GRANT SELECT ON rowcast.watches TO rowcast_listener;
+GRANT USAGE, SELECT, UPDATE ON SEQUENCE rowcast.leader_epoch, rowcast.floor, rowcast.doorbell TO rowcast_listener;
+GRANT SELECT ON SEQUENCE rowcast.unusable_merchants TO rowcast_listener;

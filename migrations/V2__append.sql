@@ -1,0 +1,141 @@
+-- The way into the outbox. Everything here belongs to rowcast_writer, whose only rights are to add rows.
+
+-- Why a text can not be an event's type; NULL where it can.
+CREATE FUNCTION rowcast.type_fault(type text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN type IS NULL OR octet_length(type) NOT BETWEEN 1 AND 150 THEN 'it must have 1 to 150 bytes'
+        WHEN type IN ('connect', 'disconnect', 'connected', 'connect_error') THEN 'Socket.IO keeps it for itself'
+        WHEN starts_with(type, 'rowcast.') THEN 'names that begin with "rowcast." are Rowcast''s own'
+        WHEN type ~ '[[:cntrl:]]' THEN 'it must not contain control characters'
+    END
+$$;
+
+-- Wakes the leader when this transaction commits. A session or role says SET rowcast.doorbell = off to stay
+-- silent. PREPARE TRANSACTION fails after a NOTIFY, so where it is possible the leader reads on a timer instead.
+CREATE FUNCTION rowcast.ring() RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CASE coalesce(current_setting('rowcast.doorbell', true), '')
+        WHEN 'off' THEN RETURN;
+        WHEN 'on' THEN NULL;
+        ELSE
+            IF current_setting('max_prepared_transactions') <> '0' THEN
+                RETURN;
+            END IF;
+    END CASE;
+    PERFORM pg_notify('rowcast', '');
+END
+$$;
+
+-- Adds events in the order given, by one INSERT. Those without a usable room are counted and left out.
+CREATE FUNCTION rowcast.append(events rowcast.event[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    added   bigint;
+    unnamed bigint;
+BEGIN
+    INSERT INTO rowcast.outbox (room, type, data, changed, truncated, traceparent)
+    SELECT e.room, e.type, e.data, e.changed, coalesce(e.truncated, false),
+           nullif(left(current_setting('rowcast.traceparent', true), 128), '')
+      FROM unnest(events) AS e
+     WHERE octet_length(e.room) BETWEEN 1 AND 200;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added > 0 THEN
+        PERFORM rowcast.ring();
+    END IF;
+    unnamed := coalesce(array_length(events, 1), 0) - added;
+    IF unnamed > 0 THEN
+        PERFORM nextval('rowcast.unusable_merchants') FROM generate_series(1, unnamed);
+    END IF;
+END
+$$;
+
+-- The application's own event: it is sent if this transaction commits, and only then.
+CREATE FUNCTION rowcast.publish(room text, type text, data json) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    IF room IS NULL OR octet_length(room) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'rowcast: a room''s name has 1 to 200 bytes, this one has %', coalesce(octet_length(room), 0)
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF rowcast.type_fault(type) IS NOT NULL THEN
+        RAISE EXCEPTION 'rowcast: "%" can not be an event''s type: %', type, rowcast.type_fault(type)
+            USING ERRCODE = 'invalid_parameter_value';
+    ELSIF data IS NULL THEN
+        RAISE EXCEPTION 'rowcast: an event needs data' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF octet_length(data::text) > 262144 THEN
+        RAISE EXCEPTION 'rowcast: an event''s data has at most 262144 bytes, this one has %', octet_length(data::text)
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    INSERT INTO rowcast.outbox (room, type, data, traceparent)
+    VALUES (room, type, data, nullif(left(current_setting('rowcast.traceparent', true), 128), ''));
+    PERFORM rowcast.ring();
+END
+$$;
+
+-- Records that a trigger failed; `lost` says whether events were lost by it. Never fails itself.
+CREATE FUNCTION rowcast.trigger_failed(relation oid, table_name text, operation text, state text, message text, lost boolean)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    INSERT INTO rowcast.trigger_error (relation, table_name, operation, sqlstate, message, lost)
+    VALUES (relation, table_name, operation, state, left(message, 1000), lost);
+    PERFORM rowcast.ring();
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'rowcast: a failed trigger of % could not be recorded: %', table_name, SQLERRM;
+END
+$$;
+
+-- Asks that the generation be raised once this transaction has committed: everyone then fetches anew.
+CREATE FUNCTION rowcast.request_raise(cause text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    INSERT INTO rowcast.raise_request (cause) VALUES (left(cause, 200));
+    PERFORM rowcast.ring();
+END
+$$;
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowcast FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rowcast.ring(), rowcast.type_fault(text) TO rowcast_writer;
+GRANT EXECUTE ON FUNCTION rowcast.type_fault(text) TO rowcast_watcher;
+GRANT EXECUTE ON FUNCTION rowcast.publish(text, text, json) TO rowcast_publisher;
+-- A watcher passes these on to the owners of the tables that it watches.
+GRANT EXECUTE ON FUNCTION rowcast.append(rowcast.event[]),
+    rowcast.trigger_failed(oid, text, text, text, text, boolean), rowcast.request_raise(text)
+    TO rowcast_watcher WITH GRANT OPTION;
+
+-- Handing a function to rowcast_writer needs membership in it and its right to create here; a superuser needs
+-- neither, and must not touch memberships that another database may be changing at the same time.
+DO $$
+DECLARE
+    superuser boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+    f text;
+BEGIN
+    IF NOT superuser THEN
+        IF NOT pg_has_role(current_user, 'rowcast_writer', 'MEMBER') OR current_setting('server_version_num')::int >= 160000 THEN
+            EXECUTE format('GRANT rowcast_writer TO %I', current_user);
+        END IF;
+        GRANT CREATE ON SCHEMA rowcast TO rowcast_writer;
+    END IF;
+    FOREACH f IN ARRAY ARRAY[
+        'append(rowcast.event[])', 'publish(text, text, json)', 'request_raise(text)',
+        'trigger_failed(oid, text, text, text, text, boolean)'] LOOP
+        EXECUTE format('ALTER FUNCTION rowcast.%s OWNER TO rowcast_writer', f);
+    END LOOP;
+    IF NOT superuser THEN
+        REVOKE CREATE ON SCHEMA rowcast FROM rowcast_writer;
+    END IF;
+END
+$$;
