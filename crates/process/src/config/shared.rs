@@ -1,0 +1,98 @@
+//! Sections that more than one process reads. What only one process needs is that process's own.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::SecretUrl;
+
+/// The default of the top-level key `installation` (`ROWCAST_INSTALLATION`).
+pub fn default_installation() -> String {
+    "default".to_owned()
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `ROWCAST_LOG__FORMAT`: `json` (default) or `text`.
+    pub format: LogFormat,
+    /// `ROWCAST_LOG__LEVEL`: `error`, `warn`, `info` (default), `debug`, `trace`, or a filter by module such as
+    /// `info,rowcast_edge=debug`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// Section `admin`: the port for `/live`, `/ready` and `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// `ROWCAST_ADMIN__LISTEN`: address and port, `0.0.0.0:9090` by default; port 0 takes a free one.
+    pub listen: String,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:9090".to_owned(),
+        }
+    }
+}
+
+/// Section `database`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default.
+    pub url: SecretUrl,
+}
+
+/// Section `redis`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `ROWCAST_REDIS__URL`: `redis://127.0.0.1:6379` by default.
+    pub url: SecretUrl,
+    /// `ROWCAST_REDIS__PREFIX`: the first part of every key and channel, `rowcast` by default.
+    pub prefix: String,
+    /// `ROWCAST_REDIS__LOG_MAX_ENTRIES`: about how many events a room's log keeps, 1000 by default.
+    pub log_max_entries: u64,
+    /// `ROWCAST_REDIS__LOG_TTL`: how long a room's log outlives its last event, `1h` by default.
+    #[serde(with = "super::duration")]
+    pub log_ttl: Duration,
+    /// `ROWCAST_REDIS__HEAD_TTL`: how long a room's head outlives its last event, `7d` by default; far longer than
+    /// `log_ttl`, so that a forgotten log is told from a new room.
+    #[serde(with = "super::duration")]
+    pub head_ttl: Duration,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: SecretUrl::new("redis://127.0.0.1:6379"),
+            prefix: "rowcast".to_owned(),
+            log_max_entries: 1000,
+            log_ttl: Duration::from_secs(3600),
+            head_ttl: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
