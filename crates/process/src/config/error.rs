@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf};
 
 use serde_json::Value;
 
+use super::secret::MASK_REFUSED;
+
 /// Where a key was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -79,6 +81,7 @@ pub(super) fn reason(value: &Value, message: &str, secret: bool) -> String {
     let got = type_name(value);
     match message.rsplit_once(", expected ") {
         Some((_, expected)) => format!("got {got}, expected {expected}"),
+        None if message.starts_with(MASK_REFUSED) => MASK_REFUSED.to_owned(),
         None if secret => format!("got {got} that cannot be used here"),
         None => format!("got {got}: {message}"),
     }

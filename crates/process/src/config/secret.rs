@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// What is printed in place of a secret. Loading refuses it, so a printed configuration cannot become a password.
 pub(super) const MASK: &str = "***";
 
+/// Why loading refuses it.
+pub(super) const MASK_REFUSED: &str = "the mask of a printed configuration stands where a secret belongs";
+
 /// A secret text: empty when it is not set.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);

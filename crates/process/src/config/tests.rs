@@ -241,7 +241,11 @@ fn a_printed_configuration_hides_secrets_and_loads_again_without_them() {
 
     // The masks themselves are refused, so nobody deploys "***" as a password.
     let again = file(".toml", &printed);
-    assert!(error(Some(again.path()), &[]).contains("hs256_secret"));
+    let message = error(Some(again.path()), &[]);
+    assert!(
+        message.contains("hs256_secret") && message.contains("the mask of a printed"),
+        "{message}"
+    );
     let again = file(".toml", &printed.replace("***", "x"));
     assert_eq!(
         load::<Sample>(options(Some(again.path()), &[]))
@@ -251,6 +255,13 @@ fn a_printed_configuration_hides_secrets_and_loads_again_without_them() {
             .expose(),
         "redis://u:x@cache"
     );
+}
+
+#[test]
+fn names_in_a_free_table_keep_their_case() {
+    let file = file(".toml", "[auth.keys]\nOld-Kid = \"x\"\n\"a.b\" = \"y\"\n");
+    let keys = load::<Sample>(options(Some(file.path()), &[])).unwrap().auth.keys;
+    assert_eq!(keys.keys().collect::<Vec<_>>(), ["Old-Kid", "a.b"]);
 }
 
 #[test]
