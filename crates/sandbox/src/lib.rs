@@ -1,0 +1,28 @@
+//! Real PostgreSQL, Redis and HAProxy servers on free ports, for tests, the demo and benchmarks.
+//!
+//! Everything started here is reachable on 127.0.0.1 alone, lives in a folder of its own, and ends with whoever started
+//! it: when its value is dropped (a panic included), and, where the system can do that, when the process is killed.
+//! Nothing here is bound to a tokio runtime, so a server may be shared by tests that each have their own.
+//!
+//! What is *not* here: anything about Rowcast. Its own binaries are started through [`Launch`] like any other.
+
+mod binaries;
+mod folder;
+mod haproxy;
+mod keeper;
+mod ports;
+mod postgres;
+mod process;
+mod redis;
+mod user;
+mod wait;
+
+pub use binaries::{Missing, bin, find_haproxy, find_postgres, find_redis};
+pub use folder::Folder;
+pub use haproxy::{Backend, Haproxy, HaproxyOptions};
+pub use ports::free_port;
+pub use postgres::{Connection, Postgres, PostgresOptions};
+pub use process::{Launch, Process, says_address_in_use};
+pub use redis::{Persistence, Redis, RedisOptions};
+pub use rustix::process::Signal;
+pub use wait::{wait_for, wait_until};

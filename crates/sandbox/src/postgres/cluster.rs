@@ -1,0 +1,157 @@
+//! PostgreSQL's data folder: made by initdb, once a user and version, and copied from then on.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Place, SUPERUSER};
+use crate::folder;
+use crate::user::command;
+
+/// Makes the data folder if it is not there.
+pub(super) fn prepare(place: &Place) -> Result<()> {
+    let data = place.data();
+    if data.join("PG_VERSION").is_file() {
+        return Ok(());
+    }
+    if place.options.password.is_some() {
+        return whole(&data, |unfinished| initialise(place, unfinished));
+    }
+    let template = template(place)?;
+    whole(&data, |unfinished| {
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(&template)
+            .arg(unfinished)
+            .output()
+            .context("running cp")?;
+        if !copied.status.success() {
+            bail!(
+                "copying {}: {}",
+                template.display(),
+                String::from_utf8_lossy(&copied.stderr)
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Makes a folder under another name and renames it when it is whole: who is interrupted leaves no half of it.
+fn whole(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("removing {}", unfinished.display()))?;
+    }
+    make(&unfinished)?;
+    fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))
+}
+
+/// Writes the settings, before each start: the port is among them. In the file, and not on the command line, so that
+/// `ALTER SYSTEM` wins over them.
+pub(super) fn configure(place: &Place, port: u16) -> Result<()> {
+    let durable = if place.options.durable { "on" } else { "off" };
+    let mut text = format!(
+        "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\nmax_connections = 200\n\
+         fsync = {durable}\nfull_page_writes = {durable}\nsynchronous_commit = on\n\
+         timezone = 'UTC'\nlog_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %a '\n\
+         logging_collector = off\nautovacuum_naptime = 10s\n"
+    );
+    for (name, value) in &place.options.settings {
+        text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+    }
+    let method = if place.options.password.is_some() {
+        "scram-sha-256"
+    } else {
+        "trust"
+    };
+    let access = format!("host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n");
+    write(place, "postgresql.conf", &text)?;
+    write(place, "pg_hba.conf", &access)
+}
+
+fn write(place: &Place, name: &str, text: &str) -> Result<()> {
+    let path = place.data().join(name);
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context("closing a file of settings")?;
+    place.user.map_or(Ok(()), |user| user.own(&path))
+}
+
+/// The folder to copy, made by whoever comes first; others wait for it.
+fn template(place: &Place) -> Result<PathBuf> {
+    let root = folder::root()?;
+    // "postgresPostgreSQL15.14Debian…": a minor version does not change the format, but it may change what initdb does.
+    let version = Command::new(place.binaries.join("postgres"))
+        .arg("--version")
+        .output()
+        .context("running postgres")?;
+    let version: String = String::from_utf8_lossy(&version.stdout)
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .collect();
+    let owner = place
+        .user
+        .map_or_else(|| "own".to_owned(), |user| user.uid().to_string());
+    let path = root.join(format!("template-{version}-for-{owner}"));
+    let lock = File::create(root.join(".template")).context("opening the lock of the template")?;
+    lock.lock().context("locking the template")?;
+    if !path.is_dir() {
+        whole(&path, |unfinished| initialise(place, unfinished))?;
+    }
+    Ok(path)
+}
+
+fn initialise(place: &Place, data: &Path) -> Result<()> {
+    fs::create_dir_all(data).with_context(|| format!("making {}", data.display()))?;
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).context("closing the data folder")?;
+    if let Some(user) = &place.user {
+        user.own(data)?;
+    }
+    let mut initdb = command(
+        place.binaries.join("initdb").as_os_str(),
+        place.user.as_ref(),
+        None,
+    );
+    // The same on every machine: text sorts by bytes. Whoever needs more names a collation.
+    initdb
+        .args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"])
+        .arg(data);
+    initdb.current_dir("/").stdin(Stdio::null());
+    if !place.options.durable {
+        initdb.arg("--no-sync");
+    }
+    let password = place
+        .options
+        .password
+        .as_ref()
+        .map(|password| password_file(place, password))
+        .transpose()?;
+    if let Some(file) = &password {
+        initdb.arg("--pwfile").arg(file);
+    }
+    let output = initdb.output().context("running initdb");
+    if let Some(file) = &password {
+        fs::remove_file(file).context("removing the password file")?;
+    }
+    let output = output?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!(
+            "initdb failed ({}):\n{}",
+            output.status,
+            String::from_utf8_lossy(&said)
+        );
+    }
+    Ok(())
+}
+
+fn password_file(place: &Place, password: &str) -> Result<PathBuf> {
+    let path = place.folder.join(".password");
+    fs::write(&path, "").context("making the password file")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context("closing the password file")?;
+    fs::write(&path, format!("{password}\n")).context("writing the password file")?;
+    place.user.map_or(Ok(()), |user| user.own(&path))?;
+    Ok(path)
+}
