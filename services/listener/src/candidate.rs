@@ -1,0 +1,139 @@
+//! Waiting for the lead, again and again: connect, try for the lock, lead, and begin anew after whatever ended it.
+
+use std::time::{Duration, Instant};
+
+use rowcast_bus::{BusConfig, Keys, ReadLink, Retention};
+use rowcast_process::readiness::{Latch, Readiness};
+use rowcast_process::shutdown::Signal;
+use rowcast_store::{Election, LeadSession, SessionOptions, Standby, StoreError};
+use tokio::time::{sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::metrics::ListenerMetrics;
+use crate::term::{self, Lost};
+
+/// Between two attempts at the lock; jittered.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(250);
+/// An attempt that takes longer has lost its connection.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+/// How often a standby asks whether Redis answers, and how soon again where it does not.
+const REDIS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const REDIS_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// A term of this length was not a failed attempt.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// What everything in a listener is given.
+pub(crate) struct Setting {
+    pub config: Config,
+    pub bus: BusConfig,
+    pub retention: Retention,
+    pub metrics: ListenerMetrics,
+    pub postgres_ready: Latch,
+    pub redis_ready: Latch,
+    pub shutdown: Signal,
+}
+
+impl Setting {
+    pub fn new(
+        config: Config,
+        metrics: ListenerMetrics,
+        readiness: &Readiness,
+        shutdown: Signal,
+    ) -> anyhow::Result<Self> {
+        let keys = Keys::new(&config.redis.prefix, &config.installation);
+        let retention = Retention {
+            log_entries: config.redis.log_max_entries,
+            log_lifetime: config.redis.log_ttl,
+            head_lifetime: config.redis.head_ttl,
+        };
+        Ok(Self {
+            bus: BusConfig::new(config.redis.url.expose(), keys),
+            retention,
+            metrics,
+            postgres_ready: readiness.latch("postgresql"),
+            redis_ready: readiness.latch("redis"),
+            shutdown,
+            config,
+        })
+    }
+}
+
+/// Leads whenever it can, until the process is to stop. No outage ends it.
+pub(crate) async fn run(setting: &Setting) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    while !setting.shutdown.is_requested() {
+        let began = Instant::now();
+        let Err(lost) = once(setting).await else { return };
+        setting.metrics.on_lost(&lost);
+        setting.postgres_ready.set_not_ready(lost.to_string());
+        if began.elapsed() > STABLE {
+            backoff.reset();
+        }
+        tokio::select! {
+            () = sleep(backoff.wait()) => {}
+            () = setting.shutdown.requested() => {}
+        }
+    }
+}
+
+/// One connection's life as a standby and then as a leader; `Ok` when the process is to stop.
+async fn once(setting: &Setting) -> Result<(), Lost> {
+    let options = SessionOptions::new("rowcast-listener");
+    let standby = Standby::connect(setting.config.database.url.expose(), &options).await?;
+    let won = tokio::select! {
+        won = compete(setting, standby) => won?,
+        never = watch_redis(setting) => match never {},
+    };
+    match won {
+        Some((session, asked_at)) => term::lead(setting, *session, asked_at).await,
+        None => Ok(()),
+    }
+}
+
+/// Tries for the lock until this process has it; `None` when it is to stop.
+async fn compete(
+    setting: &Setting,
+    mut standby: Standby,
+) -> Result<Option<(Box<LeadSession>, Instant)>, StoreError> {
+    let departure = standby.session().departure().clone();
+    loop {
+        let asked_at = Instant::now();
+        let attempt = timeout(ATTEMPT_LIMIT, standby.try_lead()).await;
+        let attempt =
+            attempt.map_err(|_| StoreError::Ended("no answer to the attempt at the lock".to_owned()))?;
+        standby = match attempt? {
+            Election::Elected(session) => {
+                setting.postgres_ready.set_ready();
+                return Ok(Some((session, asked_at)));
+            }
+            Election::Standby(standby) => standby,
+        };
+        setting.postgres_ready.set_ready();
+        tokio::select! {
+            () = sleep(ATTEMPT_INTERVAL.mul_f64(0.75 + rand::random::<f64>() / 2.0)) => {}
+            () = departure.notified() => {}
+            () = setting.shutdown.requested() => {
+                standby.close().await;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// A standby is ready when it could take over, so it must reach Redis too. As a leader, the sender knows.
+async fn watch_redis(setting: &Setting) -> std::convert::Infallible {
+    loop {
+        match ReadLink::connect(&setting.bus).await {
+            Ok(mut link) => loop {
+                match link.ping().await {
+                    Ok(()) => setting.redis_ready.set_ready(),
+                    Err(error) => break setting.redis_ready.set_not_ready(error.to_string()),
+                }
+                sleep(REDIS_CHECK_INTERVAL).await;
+            },
+            Err(error) => setting.redis_ready.set_not_ready(error.to_string()),
+        }
+        sleep(REDIS_RETRY_INTERVAL).await;
+    }
+}

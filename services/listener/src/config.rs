@@ -1,0 +1,159 @@
+//! The listener's configuration. Sections that other processes read too are in `rowcast-process`.
+
+use std::time::Duration;
+
+use rowcast_process::config::shared::{
+    AdminConfig, DatabaseConfig, LogConfig, RedisConfig, default_installation,
+};
+use rowcast_process::config::{duration, size};
+use serde::{Deserialize, Serialize};
+
+use crate::publisher::Limits;
+
+/// The whole of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `ROWCAST_INSTALLATION`: which of the installations in one Redis this is; `default` by default.
+    pub installation: String,
+    /// Logs.
+    pub log: LogConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
+    /// PostgreSQL: the primary itself, not a transaction pooler.
+    pub database: DatabaseConfig,
+    /// Redis.
+    pub redis: RedisConfig,
+    /// The listener's own.
+    pub listener: ListenerConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            installation: default_installation(),
+            log: LogConfig::default(),
+            admin: AdminConfig::default(),
+            database: DatabaseConfig::default(),
+            redis: RedisConfig::default(),
+            listener: ListenerConfig::default(),
+        }
+    }
+}
+
+/// Section `listener`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerConfig {
+    /// `ROWCAST_LISTENER__MAX_ROWS`: rows that are in memory or published and not yet deleted, 20000 by default. Above
+    /// it the listener stops reading; the outbox holds the rest.
+    pub max_rows: usize,
+    /// `ROWCAST_LISTENER__READ_ROWS`: rows that one read returns at most, 1000 by default.
+    pub read_rows: usize,
+    /// `ROWCAST_LISTENER__BATCH_COMMANDS`: commands in one pipeline to Redis, 512 by default.
+    pub batch_commands: usize,
+    /// `ROWCAST_LISTENER__BATCH_BYTES`: size of one pipeline to Redis, about, `1MiB` by default.
+    #[serde(with = "size")]
+    pub batch_bytes: u64,
+    /// `ROWCAST_LISTENER__MAX_EVENT_BYTES`: an event with more JSON than this becomes a dead letter, `1MiB` by default.
+    /// Triggers send a reference instead of a row far below it.
+    #[serde(with = "size")]
+    pub max_event_bytes: u64,
+    /// `ROWCAST_LISTENER__REMEMBERED_ROOMS`: rooms whose place in Redis is remembered, 100000 by default. A forgotten
+    /// one costs one more question to Redis with its next event.
+    pub remembered_rooms: usize,
+    /// `ROWCAST_LISTENER__STOP_TIMEOUT`: how long a stop may take to hand over, `10s` by default.
+    #[serde(with = "duration")]
+    pub stop_timeout: Duration,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            max_rows: 20_000,
+            read_rows: 1_000,
+            batch_commands: 512,
+            batch_bytes: 1 << 20,
+            max_event_bytes: 1 << 20,
+            remembered_rooms: 100_000,
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// The first value that the listener can not work with, by its key.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let positive = [
+            ("listener.max_rows", self.listener.max_rows as u64, 1),
+            ("listener.read_rows", self.listener.read_rows as u64, 1),
+            ("listener.batch_commands", self.listener.batch_commands as u64, 1),
+            ("listener.batch_bytes", self.listener.batch_bytes, 1),
+            (
+                "listener.remembered_rooms",
+                self.listener.remembered_rooms as u64,
+                1,
+            ),
+            ("redis.log_max_entries", self.redis.log_max_entries, 2),
+        ];
+        for (key, value, least) in positive {
+            anyhow::ensure!(value >= least, "`{key}` is {value}, and must be {least} or more");
+        }
+        anyhow::ensure!(
+            self.database.url.is_set(),
+            "`database.url` is not set: give PostgreSQL's address in ROWCAST_DATABASE__URL"
+        );
+        anyhow::ensure!(
+            self.redis.head_ttl > self.redis.log_ttl,
+            "`redis.head_ttl` must be longer than `redis.log_ttl`, or a forgotten log looks like a new room"
+        );
+        anyhow::ensure!(
+            !self.installation.is_empty() && !self.installation.contains(['{', '}', ':']),
+            "`installation` must not be empty nor contain any of {{ }} :"
+        );
+        Ok(())
+    }
+
+    /// The publisher's bounds.
+    pub(crate) fn limits(&self) -> Limits {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Limits {
+            max_rows: self.listener.max_rows,
+            batch_commands: self.listener.batch_commands,
+            batch_bytes: count(self.listener.batch_bytes),
+            event_bytes: count(self.listener.max_event_bytes),
+            log_entries: count(self.redis.log_max_entries),
+            rooms: self.listener.remembered_rooms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_lack_only_an_address() {
+        let mut config = Config::default();
+        assert!(
+            config
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("ROWCAST_DATABASE__URL")
+        );
+        config.database.url = "postgres://127.0.0.1/app".into();
+        config.validate().expect("valid");
+        config.redis.head_ttl = config.redis.log_ttl;
+        assert!(
+            config
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("redis.head_ttl")
+        );
+    }
+}

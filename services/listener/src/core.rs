@@ -1,0 +1,266 @@
+//! What the three loops of a leader share: the publisher, the proof of the lock, what awaits deletion, and what the
+//! heartbeat says. No IO; each step is one short hold of the lock around it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use rowcast_bus::{Command, Reply};
+use rowcast_protocol::{EventId, Generation, Heartbeat, Micros};
+use rowcast_store::Page;
+
+use crate::election::Leadership;
+use crate::publisher::{Outcome, Past, Published, Publisher, Row};
+
+/// Between heartbeats; also how old the last completed read may be for one.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A loss is answered by a new generation when so long has passed without another.
+const LOSS_QUIET_MICROS: i64 = 10_000_000;
+/// Rows that are worth a deletion of their own.
+const DELETE_ROWS: usize = 1_000;
+/// How long published rows wait for others to be deleted together with.
+const DELETE_WAIT: Duration = Duration::from_millis(100);
+
+/// What the sender does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send these.
+    Send(Vec<Command>),
+    /// Nothing before this moment, unless woken.
+    Wait(Instant),
+    /// The proof of the lock is too old.
+    Stop,
+}
+
+/// What a page asks for besides publishing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The generation is to be raised.
+    pub settle: bool,
+    /// Triggers have lost events that were not known.
+    pub new_loss: bool,
+}
+
+/// What the loops share.
+pub(crate) struct Core {
+    pub publisher: Publisher,
+    pub leadership: Leadership,
+    visibility: Visibility,
+    read_completed: Option<Instant>,
+    /// What the last read's snapshot had seen completely.
+    floor: u64,
+    /// Rows read and not durably deleted, by their transaction.
+    transactions: BTreeMap<u64, u32>,
+    /// Published, to be deleted.
+    undeleted: Vec<Published>,
+    undeleted_since: Option<Instant>,
+    generation: Generation,
+    last_loss: Option<i64>,
+    heartbeat_due: Instant,
+    pub raise_requested: bool,
+    pub losses_are_quiet: bool,
+}
+
+impl Core {
+    pub fn new(publisher: Publisher, leadership: Leadership, generation: Generation, now: Instant) -> Self {
+        Self {
+            publisher,
+            leadership,
+            visibility: Visibility::default(),
+            read_completed: None,
+            floor: 0,
+            transactions: BTreeMap::new(),
+            undeleted: Vec::new(),
+            undeleted_since: None,
+            generation,
+            last_loss: None,
+            heartbeat_due: now,
+            raise_requested: false,
+            losses_are_quiet: false,
+        }
+    }
+
+    /// Takes a page that was asked for at `sent` and arrived at `now`; `floor` is what reading has passed.
+    pub fn on_page(&mut self, sent: Instant, now: Instant, page: Page, floor: u64) -> Asked {
+        self.leadership.proved(sent);
+        self.read_completed = Some(now);
+        let first_difference = self.visibility.catching_up();
+        let seen = self.visibility.on_read(sent, page.more);
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            *self.transactions.entry(row.tx).or_default() += 1;
+            let age = page.server_now_micros.saturating_sub(row.occurred_at_micros);
+            let written = Past::ago(sent, Duration::from_micros(u64::try_from(age).unwrap_or(0)));
+            rows.push(Row {
+                id: EventId {
+                    row: row.id,
+                    occurred_at: row.occurred_at_micros,
+                },
+                tx: row.tx,
+                room: row.room,
+                event_type: row.type_,
+                data: row.data,
+                changed: row.changed,
+                truncated: row.truncated,
+                visible: seen.map_or(written, |seen| written.or_later(seen)),
+                written: first_difference.then_some(written),
+            });
+        }
+        self.publisher.enqueue(rows);
+        if first_difference && !page.more {
+            self.publisher.caught_up();
+        }
+        self.floor = floor;
+        self.collect_published(now);
+        self.on_history(
+            page.raise_requested,
+            page.last_loss_micros,
+            page.server_now_micros,
+            now,
+        )
+    }
+
+    fn on_history(&mut self, raise: bool, last_loss: Option<i64>, server_now: i64, now: Instant) -> Asked {
+        let new_loss = last_loss.is_some() && last_loss != self.last_loss;
+        if last_loss.is_some() != self.last_loss.is_some() {
+            self.heartbeat_due = now;
+        }
+        self.last_loss = last_loss;
+        self.raise_requested |= raise;
+        self.losses_are_quiet |=
+            last_loss.is_some_and(|at| server_now.saturating_sub(at) >= LOSS_QUIET_MICROS);
+        Asked {
+            settle: self.raise_requested || self.losses_are_quiet,
+            new_loss,
+        }
+    }
+
+    /// What to send now.
+    pub fn next_step(&mut self, now: Instant) -> Step {
+        if !self.leadership.may_publish(now) {
+            return Step::Stop;
+        }
+        let heartbeat = self.heartbeat(now);
+        let beats = heartbeat.is_some();
+        let commands = self.publisher.next_batch(now, heartbeat);
+        if commands.is_empty() {
+            // Where a heartbeat is due and must not be sent, the next page wakes the sender.
+            return Step::Wait(self.heartbeat_due.max(now + Duration::from_millis(50)));
+        }
+        if beats {
+            self.heartbeat_due = now + HEARTBEAT_INTERVAL;
+        }
+        Step::Send(commands)
+    }
+
+    /// The heartbeat, if it is due and the way from the outbox to here is known to be open.
+    fn heartbeat(&self, now: Instant) -> Option<Heartbeat> {
+        let read_lately = self
+            .read_completed
+            .is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
+        if now < self.heartbeat_due || !read_lately {
+            return None;
+        }
+        Some(Heartbeat {
+            epoch: self.publisher.epoch().0,
+            generation: self.generation.0,
+            lag_ms: u64::try_from(self.lag(now).as_millis()).unwrap_or(u64::MAX),
+            at: Micros::from_system_time(SystemTime::now()).0,
+            impaired: self
+                .last_loss
+                .map(|_| "a trigger failed and lost events".to_owned()),
+        })
+    }
+
+    /// How long the oldest visible row has waited for Redis.
+    pub fn lag(&self, now: Instant) -> Duration {
+        self.publisher
+            .oldest()
+            .map_or(Duration::ZERO, |since| since.age(now))
+    }
+
+    /// Takes the answers to what was sent; says how many rows they published.
+    pub fn on_replies(&mut self, now: Instant, replies: Vec<Reply>) -> (Outcome, usize) {
+        let outcome = self.publisher.on_replies(now, replies);
+        (outcome, self.collect_published(now))
+    }
+
+    fn collect_published(&mut self, now: Instant) -> usize {
+        let published = self.publisher.take_published();
+        let count = published.len();
+        if count > 0 {
+            self.undeleted_since.get_or_insert(now);
+            self.undeleted.extend(published);
+        }
+        count
+    }
+
+    /// When published rows are to be deleted; `None` when there are none.
+    pub fn delete_at(&self, now: Instant) -> Option<Instant> {
+        let since = self.undeleted_since?;
+        let urgent =
+            self.undeleted.len() >= DELETE_ROWS || self.publisher.waits_for_deletion(now, &self.undeleted);
+        Some(if urgent { now } else { since + DELETE_WAIT })
+    }
+
+    /// The rows to delete now.
+    pub fn take_undeleted(&mut self) -> Vec<Published> {
+        self.undeleted_since = None;
+        std::mem::take(&mut self.undeleted)
+    }
+
+    /// Rows could not be deleted; they are tried again.
+    pub fn give_back(&mut self, now: Instant, rows: Vec<Published>) {
+        self.undeleted_since.get_or_insert(now);
+        self.undeleted.splice(0..0, rows);
+    }
+
+    /// Rows were durably deleted. Returns the floor that may follow.
+    pub fn on_deleted(&mut self, now: Instant, rows: &[Published]) -> u64 {
+        self.publisher.on_deleted(now, rows);
+        for row in rows {
+            if let Some(count) = self.transactions.get_mut(&row.tx) {
+                *count -= 1;
+                if *count == 0 {
+                    self.transactions.remove(&row.tx);
+                }
+            }
+        }
+        let oldest = self.transactions.first_key_value().map(|(tx, _)| *tx);
+        oldest.map_or(self.floor, |tx| tx.min(self.floor))
+    }
+
+    /// A raised generation; it is told at once.
+    pub fn set_generation(&mut self, generation: Generation, now: Instant) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.heartbeat_due = now;
+        }
+    }
+}
+
+/// Since when rows can have been visible. The first statement of a difference takes the snapshot that the next
+/// difference begins at.
+#[derive(Debug, Default)]
+struct Visibility {
+    /// When the snapshot was asked for before which everything was read.
+    seen: Option<Instant>,
+    /// When that of the present difference was.
+    reading: Option<Instant>,
+}
+
+impl Visibility {
+    fn catching_up(&self) -> bool {
+        self.seen.is_none()
+    }
+
+    /// A statement sent at `sent` was answered. Its rows were not visible before the returned moment.
+    fn on_read(&mut self, sent: Instant, more: bool) -> Option<Past> {
+        let before = self.seen.map(Past::at);
+        let began = *self.reading.get_or_insert(sent);
+        if !more {
+            self.seen = Some(began);
+            self.reading = None;
+        }
+        before
+    }
+}

@@ -1,0 +1,520 @@
+//! The publisher: rows in, commands for Redis out, answers in, published rows out. A state machine without IO, clock
+//! or chance of its own: the same code runs in the listener and under seeded schedules in tests.
+//!
+//! One batch is under way at a time. Whatever happens to it (answered, refused, lost), every row ends exactly once in
+//! its room's stream, in the order in which it was given, because commands only ever succeed at one offset.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use rowcast_bus::{Command, Refusal, Reply};
+use rowcast_protocol::record::event_fragment;
+use rowcast_protocol::{Epoch, EventId, Heartbeat, RoomName};
+
+use crate::pending::Pending;
+pub use crate::room::Past;
+use crate::room::{Content, Doubt, Entry, Room, Surroundings};
+
+/// The longest type, in bytes.
+const MAX_TYPE_BYTES: usize = 200;
+
+/// Rows of one room that are taken before the next room has its turn.
+const TURN: usize = 8;
+
+/// What a command adds to its record on the way, roughly; for the size of batches.
+const COMMAND_OVERHEAD: usize = 300;
+
+/// A committed row of the outbox.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its identity.
+    pub id: EventId,
+    /// The transaction that wrote it; given back with the row's acknowledgement.
+    pub tx: u64,
+    /// The room's name, unchecked.
+    pub room: String,
+    /// The event's type, unchecked.
+    pub event_type: String,
+    /// JSON.
+    pub data: String,
+    /// Names of changed columns.
+    pub changed: Option<Vec<String>>,
+    /// `data` is only a reference.
+    pub truncated: bool,
+    /// When it became visible to readers, at the earliest.
+    pub visible: Past,
+    /// For rows of which an earlier leader may have published some: when this one was written, at the earliest.
+    pub written: Option<Past>,
+}
+
+/// The publisher's bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Rows in the publisher or published and not deleted; the reader stops above it.
+    pub max_rows: usize,
+    /// Commands in a batch.
+    pub batch_commands: usize,
+    /// Bytes in a batch, roughly; one command may exceed it.
+    pub batch_bytes: usize,
+    /// Bytes of one event's JSON; a larger one is poison.
+    pub event_bytes: usize,
+    /// Entries that a room's log keeps at least. Half as many rows of a room may await deletion: a leader that takes
+    /// over while another was taking over must still find the rows of both.
+    pub log_entries: usize,
+    /// Rooms that are remembered.
+    pub rooms: usize,
+}
+
+/// Where a room stands among those remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// A row that is in its room's log, or that never will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The row.
+    pub id: EventId,
+    /// Its transaction.
+    pub tx: u64,
+    /// Why it is a dead letter.
+    pub poison: Option<&'static str>,
+    slot: Option<Slot>,
+}
+
+/// What one batch came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Refusals; the next batch should wait.
+    pub refused: Vec<Refusal>,
+    /// Redis does not know the scripts.
+    pub scripts_missing: bool,
+    /// Rooms whose head was another one.
+    pub moved: usize,
+    /// Streams begun: new rooms, and those whose history was gone.
+    pub created: usize,
+    /// The heartbeat went out.
+    pub heartbeat_sent: bool,
+}
+
+enum Flight {
+    Sync(usize),
+    Append(usize),
+    Create(usize),
+    Heartbeat,
+}
+
+/// The publisher.
+pub struct Publisher {
+    epoch: Epoch,
+    limits: Limits,
+    random: Box<dyn FnMut() -> u64 + Send>,
+    slots: HashMap<RoomName, usize>,
+    rooms: Vec<Option<Room>>,
+    vacant: Vec<usize>,
+    /// Eviction's clock hand.
+    hand: usize,
+    /// Rooms with something to send, each once.
+    round: VecDeque<usize>,
+    flights: Vec<Flight>,
+    sent_at: Option<Instant>,
+    pending: Pending,
+    undeleted: usize,
+    published: Vec<Published>,
+    fenced: Option<Epoch>,
+    catching_up: Option<i64>,
+}
+
+impl Publisher {
+    /// A publisher of the given leader. `random` names new streams. It takes rows of earlier leaders until
+    /// [`Publisher::caught_up`].
+    pub fn new(epoch: Epoch, limits: Limits, random: Box<dyn FnMut() -> u64 + Send>) -> Self {
+        Self {
+            epoch,
+            limits,
+            random,
+            slots: HashMap::new(),
+            rooms: Vec::new(),
+            vacant: Vec::new(),
+            hand: 0,
+            round: VecDeque::new(),
+            flights: Vec::new(),
+            sent_at: None,
+            pending: Pending::default(),
+            undeleted: 0,
+            published: Vec::new(),
+            fenced: None,
+            catching_up: Some(i64::MIN),
+        }
+    }
+
+    /// The leader's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How many rows it takes at the moment.
+    pub fn capacity(&self) -> usize {
+        self.limits
+            .max_rows
+            .saturating_sub(self.pending.len() + self.undeleted)
+    }
+
+    /// Rows that are not published yet.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Since when the oldest row that is not published has been visible; `None` when there is none.
+    pub fn oldest(&self) -> Option<Past> {
+        self.pending.oldest()
+    }
+
+    /// The newer leader that Redis has heard of. Nothing is sent any more.
+    pub fn fenced(&self) -> Option<Epoch> {
+        self.fenced
+    }
+
+    /// Whether a batch is under way.
+    pub fn is_waiting(&self) -> bool {
+        self.sent_at.is_some()
+    }
+
+    /// Takes rows, in the order of reading. Those of earlier leaders (`written`) come in the order of their ids.
+    pub fn enqueue(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            self.enqueue_one(row);
+        }
+    }
+
+    fn enqueue_one(&mut self, row: Row) {
+        if row.written.is_some() && self.catching_up.is_some() {
+            self.catching_up = Some(row.id.row);
+        }
+        let sequence = self.pending.add(row.visible);
+        let Ok(name) = RoomName::parse(&row.room) else {
+            self.pending.remove(sequence);
+            self.undeleted += 1;
+            let poison = Some("unusable room name");
+            self.published.push(Published {
+                id: row.id,
+                tx: row.tx,
+                poison,
+                slot: None,
+            });
+            return;
+        };
+        let slot = self.slot_of(name);
+        let entry = Entry {
+            id: row.id,
+            tx: row.tx,
+            sequence,
+            content: self.content(&row),
+            doubt: row.written.map(|since| Doubt { since, foreign: true }),
+        };
+        if let Some(entry) = self.room(slot).push(entry) {
+            self.publish(slot, &entry);
+        }
+        self.schedule(slot, None);
+    }
+
+    fn content(&self, row: &Row) -> Content {
+        if row.event_type.is_empty() || row.event_type.len() > MAX_TYPE_BYTES {
+            return Content::Poison("unusable event type");
+        }
+        if row.data.len() > self.limits.event_bytes {
+            return Content::Poison("event too large");
+        }
+        let changed = row.changed.as_deref();
+        Content::Event {
+            fragment: event_fragment(row.id, &row.event_type, &row.data, changed, row.truncated).into(),
+            event_type: row.event_type.clone(),
+        }
+    }
+
+    /// The next commands, none when there is nothing to send, a batch is under way or a newer leader was met.
+    /// A heartbeat goes last: it says that the way behind the events is open.
+    pub fn next_batch(&mut self, now: Instant, heartbeat: Option<Heartbeat>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if self.is_waiting() || self.fenced.is_some() {
+            return commands;
+        }
+        let around = self.surroundings(now);
+        let mut bytes = 0;
+        while commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
+            let Some(slot) = self.round.pop_front() else { break };
+            let room = self.rooms[slot]
+                .as_mut()
+                .expect("a room in the round is remembered");
+            room.scheduled = false;
+            for _ in 0..TURN.min(self.limits.batch_commands - commands.len()) {
+                let Some(command) = room.next(&around, &mut self.random) else {
+                    break;
+                };
+                bytes += size(&command);
+                self.flights.push(flight(&command, slot));
+                commands.push(command);
+                if bytes >= self.limits.batch_bytes {
+                    break;
+                }
+            }
+            self.schedule(slot, Some(&around));
+        }
+        if let Some(heartbeat) = heartbeat {
+            self.flights.push(Flight::Heartbeat);
+            commands.push(Command::Heartbeat(heartbeat));
+        }
+        if !commands.is_empty() {
+            self.sent_at = Some(now);
+        }
+        commands
+    }
+
+    /// Takes the answers to the batch under way, one to each command, in order.
+    ///
+    /// # Panics
+    /// When the number of answers is not that of the commands.
+    pub fn on_replies(&mut self, now: Instant, replies: Vec<Reply>) -> Outcome {
+        let flights = std::mem::take(&mut self.flights);
+        assert_eq!(flights.len(), replies.len(), "each command has its answer");
+        let around = self.surroundings(now);
+        let mut outcome = Outcome::default();
+        for (flight, reply) in flights.iter().zip(replies) {
+            self.on_reply(&around, flight, reply, &mut outcome);
+        }
+        self.settle(&flights, &around);
+        outcome
+    }
+
+    /// The link broke: nobody knows what of the batch under way was, or still will be, carried out.
+    pub fn on_link_lost(&mut self, now: Instant) {
+        let flights = std::mem::take(&mut self.flights);
+        let sent_at = self.sent_at.unwrap_or(now);
+        for flight in &flights {
+            match *flight {
+                Flight::Sync(slot) => self.room(slot).sync_failed(),
+                Flight::Append(slot) | Flight::Create(slot) => self.room(slot).lost(sent_at),
+                Flight::Heartbeat => {}
+            }
+        }
+        let around = self.surroundings(now);
+        self.settle(&flights, &around);
+    }
+
+    /// Rows that were published, or found to be, since this was last asked.
+    pub fn take_published(&mut self) -> Vec<Published> {
+        std::mem::take(&mut self.published)
+    }
+
+    /// Published rows were durably deleted from the outbox.
+    pub fn on_deleted(&mut self, now: Instant, rows: &[Published]) {
+        let around = self.surroundings(now);
+        for row in rows {
+            self.undeleted -= 1;
+            if let Some(Slot(slot)) = row.slot {
+                self.room(slot).deleted();
+                self.schedule(slot, Some(&around));
+            }
+        }
+    }
+
+    /// Whether some room waits for nothing but the deletion of what was published.
+    pub fn waits_for_deletion(&self, now: Instant, rows: &[Published]) -> bool {
+        let around = self.surroundings(now);
+        self.capacity() == 0
+            || rows.iter().filter_map(|row| row.slot).any(|Slot(slot)| {
+                self.rooms[slot]
+                    .as_ref()
+                    .is_some_and(|room| room.waits_for_deletion(&around))
+            })
+    }
+
+    /// All rows that earlier leaders may have published have been given.
+    pub fn caught_up(&mut self) {
+        self.catching_up = None;
+        self.rooms.iter_mut().flatten().for_each(Room::caught_up);
+    }
+
+    /// Begins again under a higher epoch, while no batch is under way.
+    pub fn renew_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.fenced = None;
+        self.forget_heads();
+    }
+
+    /// Redis is another one, or went back in time: every head is asked for again. Only while no batch is under way.
+    pub fn forget_heads(&mut self) {
+        self.rooms.iter_mut().flatten().for_each(Room::forget);
+        for slot in 0..self.rooms.len() {
+            if self.rooms[slot].is_some() {
+                self.schedule(slot, None);
+            }
+        }
+    }
+
+    fn on_reply(&mut self, around: &Surroundings, flight: &Flight, reply: Reply, outcome: &mut Outcome) {
+        match (flight, reply) {
+            (
+                Flight::Sync(slot),
+                Reply::Synced {
+                    head,
+                    since_append,
+                    ids,
+                },
+            ) => {
+                if let Some(head) = head
+                    && head.epoch > self.epoch
+                {
+                    self.fence(head.epoch);
+                    return self.room(*slot).sync_failed();
+                }
+                for entry in self.room(*slot).synced(around, head, since_append, ids) {
+                    self.publish(*slot, &entry);
+                }
+            }
+            (Flight::Append(slot), Reply::Done) => {
+                let entry = self.room(*slot).done(false);
+                self.publish(*slot, &entry);
+            }
+            (Flight::Create(slot), Reply::Done) => {
+                outcome.created += 1;
+                let entry = self.room(*slot).done(true);
+                self.publish(*slot, &entry);
+            }
+            (Flight::Heartbeat, Reply::Done) => outcome.heartbeat_sent = true,
+            (flight, reply) => {
+                self.on_failure(flight);
+                self.note(reply, outcome);
+            }
+        }
+    }
+
+    fn on_failure(&mut self, flight: &Flight) {
+        match *flight {
+            Flight::Sync(slot) => self.room(slot).sync_failed(),
+            Flight::Append(slot) | Flight::Create(slot) => self.room(slot).failed(),
+            Flight::Heartbeat => {}
+        }
+    }
+
+    fn note(&mut self, reply: Reply, outcome: &mut Outcome) {
+        match reply {
+            Reply::Fenced(epoch) => self.fence(epoch),
+            Reply::Refused(refusal) if refusal.code == "NOSCRIPT" => outcome.scripts_missing = true,
+            Reply::Refused(refusal) => outcome.refused.push(refusal),
+            Reply::Moved => outcome.moved += 1,
+            Reply::Done | Reply::Synced { .. } => {}
+        }
+    }
+
+    fn fence(&mut self, epoch: Epoch) {
+        self.fenced = self.fenced.max(Some(epoch));
+    }
+
+    fn settle(&mut self, flights: &[Flight], around: &Surroundings) {
+        self.sent_at = None;
+        for flight in flights {
+            if let Flight::Sync(slot) | Flight::Append(slot) | Flight::Create(slot) = *flight {
+                self.room(slot).settle();
+                self.schedule(slot, Some(around));
+            }
+        }
+    }
+
+    fn publish(&mut self, slot: usize, entry: &Entry) {
+        self.pending.remove(entry.sequence);
+        self.undeleted += 1;
+        let poison = match entry.content {
+            Content::Poison(reason) => Some(reason),
+            Content::Event { .. } => None,
+        };
+        self.published.push(Published {
+            id: entry.id,
+            tx: entry.tx,
+            poison,
+            slot: Some(Slot(slot)),
+        });
+    }
+
+    fn surroundings(&self, now: Instant) -> Surroundings {
+        Surroundings {
+            epoch: self.epoch,
+            now,
+            catching_up: self.catching_up,
+            log_entries: self.limits.log_entries,
+            awaiting: (self.limits.log_entries / 2).max(1),
+        }
+    }
+
+    fn room(&mut self, slot: usize) -> &mut Room {
+        self.rooms[slot].as_mut().expect("a room with rows is remembered")
+    }
+
+    /// Puts a room into the round, unless it is there or has nothing to send. Without surroundings it is put there
+    /// on suspicion; the next batch finds out.
+    fn schedule(&mut self, slot: usize, around: Option<&Surroundings>) {
+        let room = self.room(slot);
+        if !room.scheduled && around.is_none_or(|around| room.runnable(around)) {
+            room.scheduled = true;
+            self.round.push_back(slot);
+        }
+    }
+
+    fn slot_of(&mut self, name: RoomName) -> usize {
+        if let Some(slot) = self.slots.get(&name) {
+            return *slot;
+        }
+        if self.slots.len() >= self.limits.rooms {
+            self.evict();
+        }
+        let room = Some(Room::new(name.clone()));
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.rooms[slot] = room;
+                slot
+            }
+            None => {
+                self.rooms.push(room);
+                self.rooms.len() - 1
+            }
+        };
+        self.slots.insert(name, slot);
+        slot
+    }
+
+    /// Forgets one idle room that was not used lately (the clock algorithm). When none is idle there is one room
+    /// more than the limit; their number is bounded by that of the rows.
+    fn evict(&mut self) {
+        for _ in 0..self.rooms.len() * 2 {
+            self.hand = (self.hand + 1) % self.rooms.len();
+            let Some(room) = &mut self.rooms[self.hand] else {
+                continue;
+            };
+            if !room.is_idle() || room.scheduled {
+                continue;
+            }
+            if std::mem::take(&mut room.touched) {
+                continue;
+            }
+            self.slots.remove(&room.name);
+            self.rooms[self.hand] = None;
+            self.vacant.push(self.hand);
+            return;
+        }
+    }
+}
+
+fn flight(command: &Command, slot: usize) -> Flight {
+    match command {
+        Command::Sync { .. } => Flight::Sync(slot),
+        Command::Append { .. } => Flight::Append(slot),
+        Command::Create { .. } => Flight::Create(slot),
+        Command::Heartbeat(_) => Flight::Heartbeat,
+    }
+}
+
+fn size(command: &Command) -> usize {
+    match command {
+        Command::Append { record, .. } | Command::Create { record, .. } => COMMAND_OVERHEAD + record.len(),
+        Command::Sync { .. } | Command::Heartbeat(_) => COMMAND_OVERHEAD,
+    }
+}

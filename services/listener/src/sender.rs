@@ -1,0 +1,112 @@
+//! The leader's way to Redis: one pipeline at a time on a link that nobody else retries on, and a new link when it breaks.
+
+use std::time::{Duration, Instant};
+
+use rowcast_bus::{BusError, Command, PublishLink};
+use rowcast_process::metrics::seconds_since;
+
+use crate::backoff::Backoff;
+use crate::core::Step;
+use crate::history;
+use crate::term::{Lost, Term};
+
+/// What one link came to.
+enum End {
+    Stopped,
+    Broken(BusError),
+}
+
+/// Sends until the process is to stop (`Ok`) or the lead is lost. No fault of Redis ends it.
+pub(crate) async fn run(term: &Term<'_>) -> Result<(), Lost> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    while !term.setting.shutdown.is_requested() {
+        let end = match PublishLink::connect(&term.setting.bus, term.setting.retention).await {
+            Ok(link) => drive(term, link, &mut backoff).await?,
+            Err(error) => End::Broken(error),
+        };
+        let End::Broken(error) = end else { break };
+        term.core().publisher.on_link_lost(Instant::now());
+        term.setting.redis_ready.set_not_ready("no link to Redis");
+        term.setting.metrics.on_redis_lost(&error);
+        pause(term, backoff.wait()).await;
+        if !term.core().leadership.may_publish(Instant::now()) {
+            return Err(Lost::ProofTooOld);
+        }
+    }
+    Ok(())
+}
+
+async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) -> Result<End, Lost> {
+    if let Err(error) = history::recognise_redis(term, &mut link).await? {
+        return Ok(End::Broken(error));
+    }
+    term.setting.redis_ready.set_ready();
+    while !term.setting.shutdown.is_requested() {
+        let step = term.core().next_step(Instant::now());
+        let sent = match step {
+            Step::Stop => return Err(Lost::ProofTooOld),
+            Step::Send(commands) => send(term, &mut link, &commands, backoff).await,
+            Step::Wait(until) => {
+                tokio::select! {
+                    () = term.to_send.notified() => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                    () = term.setting.shutdown.requested() => {}
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = sent {
+            return Ok(End::Broken(error));
+        }
+    }
+    Ok(End::Stopped)
+}
+
+async fn send(
+    term: &Term<'_>,
+    link: &mut PublishLink,
+    commands: &[Command],
+    backoff: &mut Backoff,
+) -> Result<(), BusError> {
+    let metrics = &term.setting.metrics;
+    let began = Instant::now();
+    let replies = link.run(commands).await?;
+    metrics.publish_seconds.observe(seconds_since(began));
+    metrics.batch.observe(commands.len() as f64);
+    let outcome = {
+        let mut core = term.core();
+        let now = Instant::now();
+        let (outcome, published) = core.on_replies(now, replies);
+        metrics.published.inc_by(published as u64);
+        metrics
+            .pending
+            .set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
+        if outcome.heartbeat_sent {
+            metrics.heartbeats.inc();
+            metrics.lag_seconds.set(core.lag(now).as_secs_f64());
+        }
+        outcome
+    };
+    metrics.moved.inc_by(outcome.moved as u64);
+    metrics.streams.inc_by(outcome.created as u64);
+    term.to_clean.notify_one();
+    term.to_read.notify_one();
+    if outcome.scripts_missing {
+        metrics.on_scripts_missing();
+        link.load_scripts().await?;
+    }
+    if outcome.refused.is_empty() {
+        backoff.reset();
+    } else {
+        metrics.on_refused(&outcome.refused);
+        pause(term, backoff.wait()).await;
+    }
+    Ok(())
+}
+
+async fn pause(term: &Term<'_>, wait: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = term.setting.shutdown.requested() => {}
+    }
+}

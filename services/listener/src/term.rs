@@ -1,0 +1,114 @@
+//! One term of leadership: three loops on one task, until the process stops or the lead is lost.
+//!
+//! The reader proves the lock and fills the publisher, the sender carries its commands to Redis, the cleaner makes
+//! durable what follows. The first of them that fails ends the term; nothing is sent after that.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rowcast_store::{Cleaner, LeadSession, SessionOptions, StoreError};
+use tokio::sync::Notify;
+
+use crate::candidate::Setting;
+use crate::core::Core;
+use crate::election::Leadership;
+use crate::history::{self, Known};
+use crate::publisher::Publisher;
+use crate::{cleaner, reader, sender};
+
+/// How long the deletion of what was published may hold up a planned stop.
+const LAST_DELETION: Duration = Duration::from_secs(3);
+
+/// Why a term ended before the process was to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the lock could not be proven for {} s", crate::election::PROOF_LIFETIME.as_secs())]
+    ProofTooOld,
+    #[error("the outbox came from another database; it is read from the beginning")]
+    Adopted,
+}
+
+impl Lost {
+    /// A metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::ProofTooOld => "proof_too_old",
+            Self::Adopted => "adopted",
+        }
+    }
+}
+
+/// A term, as its loops see it.
+pub(crate) struct Term<'a> {
+    pub setting: &'a Setting,
+    pub cleaner: Cleaner,
+    pub known: tokio::sync::Mutex<Known>,
+    core: Mutex<Core>,
+    /// There may be something to send.
+    pub to_send: Notify,
+    /// The reader may go on: there is room, or a newer leader was met.
+    pub to_read: Notify,
+    /// There may be something to delete or to settle.
+    pub to_clean: Notify,
+    /// The sender has ended: what is left to do is the last deletion.
+    pub sent_all: Notify,
+}
+
+impl Term<'_> {
+    /// What the loops share. It is held for moments, never over an await.
+    pub fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("a loop that panicked has ended the term")
+    }
+}
+
+/// Leads until the process is to stop (`Ok`, the lead handed over) or the lead is lost.
+pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: Instant) -> Result<(), Lost> {
+    let options = SessionOptions::new("rowcast-listener cleaner");
+    let mut cleaner = Cleaner::connect(setting.config.database.url.expose(), &options).await?;
+    let (known, generation) = history::recognise(setting, &mut cleaner).await?;
+
+    let mut leadership = Leadership::Standby;
+    leadership.elected(asked_at);
+    let publisher = Publisher::new(session.epoch(), setting.config.limits(), Box::new(rand::random));
+    setting.metrics.on_lead(session.epoch());
+    let term = Term {
+        setting,
+        cleaner,
+        known: tokio::sync::Mutex::new(known),
+        core: Mutex::new(Core::new(publisher, leadership, generation, Instant::now())),
+        to_send: Notify::new(),
+        to_read: Notify::new(),
+        to_clean: Notify::new(),
+        sent_all: Notify::new(),
+    };
+    let publishing = async {
+        let sending = async {
+            let sent = sender::run(&term).await;
+            term.sent_all.notify_one();
+            sent
+        };
+        tokio::try_join!(sending, cleaner::run(&term)).map(|_| ())
+    };
+    let ended = tokio::select! {
+        ended = publishing => ended,
+        lost = reader::run(&term, &mut session) => Err(lost),
+    };
+    ended?;
+    hand_over(&term, session).await
+}
+
+/// After the last answer of Redis: deletes what it has, frees the lock and tells the standbys.
+async fn hand_over(term: &Term<'_>, session: LeadSession) -> Result<(), Lost> {
+    if tokio::time::timeout(LAST_DELETION, cleaner::clean(term))
+        .await
+        .is_err()
+    {
+        tracing::warn!("published rows were left to the next leader to delete");
+    }
+    session.unlock_and_announce().await?;
+    term.setting.metrics.on_handed_over();
+    Ok(())
+}
