@@ -26,26 +26,15 @@ impl BusConfig {
     /// With the usual limits: 2 s to connect, 2 s for an answer.
     pub fn new(url: impl Into<String>, keys: Keys) -> Self {
         let limit = Duration::from_secs(2);
-        Self {
-            url: url.into(),
-            keys,
-            connect_timeout: limit,
-            response_timeout: limit,
-        }
+        Self { url: url.into(), keys, connect_timeout: limit, response_timeout: limit }
     }
 
     pub(crate) fn client(&self) -> Result<redis::Client, BusError> {
         let unusable = |error: redis::RedisError| BusError::Url(error.to_string());
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(5))
-            .with_interval(Duration::from_secs(5));
+        let keepalive =
+            TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(5));
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-        let info = self
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(unusable)?
-            .set_tcp_settings(tcp);
+        let info = self.url.as_str().into_connection_info().map_err(unusable)?.set_tcp_settings(tcp);
         redis::Client::open(info).map_err(unusable)
     }
 
@@ -53,9 +42,6 @@ impl BusConfig {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout));
-        self.client()?
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(BusError::Link)
+        self.client()?.get_multiplexed_async_connection_with_config(&config).await.map_err(BusError::Link)
     }
 }

@@ -34,10 +34,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn of(error: &redis::ServerError) -> Self {
-        Self {
-            code: error.code().to_owned(),
-            detail: error.details().unwrap_or_default().to_owned(),
-        }
+        Self { code: error.code().to_owned(), detail: error.details().unwrap_or_default().to_owned() }
     }
 
     /// A metric label: the codes that are known to happen, `other` for the rest.
@@ -55,10 +52,7 @@ impl Refusal {
             "NOREPLICAS",
             "MASTERDOWN",
         ];
-        KNOWN
-            .into_iter()
-            .find(|known| *known == self.code)
-            .unwrap_or("other")
+        KNOWN.into_iter().find(|known| *known == self.code).unwrap_or("other")
     }
 }
 

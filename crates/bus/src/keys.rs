@@ -12,9 +12,7 @@ pub struct Keys {
 impl Keys {
     /// Keys below `<prefix>:<installation>:`.
     pub fn new(prefix: &str, installation: &str) -> Self {
-        Self {
-            base: format!("{prefix}:{installation}:"),
-        }
+        Self { base: format!("{prefix}:{installation}:") }
     }
 
     /// The stream of a room's events.

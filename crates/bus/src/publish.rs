@@ -114,12 +114,7 @@ impl PublishLink {
     /// Connects and loads the scripts.
     pub async fn connect(config: &BusConfig, retention: Retention) -> Result<Self, BusError> {
         let connection = config.connect().await?;
-        let mut link = Self {
-            connection,
-            keys: config.keys.clone(),
-            retention,
-            scripts: Scripts::new(),
-        };
+        let mut link = Self { connection, keys: config.keys.clone(), retention, scripts: Scripts::new() };
         link.load_scripts().await?;
         Ok(link)
     }
@@ -127,24 +122,17 @@ impl PublishLink {
     /// Makes Redis know the scripts; needed again when it answered `NOSCRIPT`.
     pub async fn load_scripts(&mut self) -> Result<(), BusError> {
         let loading = Scripts::load();
-        let digests: Vec<String> = loading
-            .query_async(&mut self.connection)
-            .await
-            .map_err(BusError::from)?;
+        let digests: Vec<String> = loading.query_async(&mut self.connection).await.map_err(BusError::from)?;
         tracing::debug!(scripts = digests.len(), "Redis knows the scripts");
         Ok(())
     }
 
     /// Asks the server who it is.
     pub async fn identity(&mut self) -> Result<ServerIdentity, BusError> {
-        let info: String = redis::cmd("INFO")
-            .query_async(&mut self.connection)
-            .await
-            .map_err(BusError::from)?;
+        let info: String =
+            redis::cmd("INFO").query_async(&mut self.connection).await.map_err(BusError::from)?;
         let field = |name: &str| {
-            let line = info
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.map(|value| value.trim().to_owned())
         };
         let run_id = field("run_id").ok_or_else(|| BusError::Unexpected {
@@ -167,23 +155,13 @@ impl PublishLink {
         for command in commands {
             self.add(&mut pipeline, command);
         }
-        let values = self
-            .connection
-            .send_packed_commands(&pipeline, 0, commands.len())
-            .await;
+        let values = self.connection.send_packed_commands(&pipeline, 0, commands.len()).await;
         let values = values.map_err(BusError::Link)?;
         if values.len() != commands.len() {
             let detail = format!("{} answers to {} commands", values.len(), commands.len());
-            return Err(BusError::Unexpected {
-                command: "a pipeline",
-                detail,
-            });
+            return Err(BusError::Unexpected { command: "a pipeline", detail });
         }
-        commands
-            .iter()
-            .zip(values)
-            .map(|(command, value)| reply(command, value))
-            .collect()
+        commands.iter().zip(values).map(|(command, value)| reply(command, value)).collect()
     }
 
     fn add(&self, pipeline: &mut Pipeline, command: &Command) {
@@ -197,34 +175,12 @@ impl PublishLink {
                     .arg(self.keys.head(room))
                     .arg(last);
             }
-            Command::Append {
-                room,
-                epoch,
-                stream,
-                expected,
-                id,
-                record,
-            } => {
-                let form = Form {
-                    name: "append",
-                    expected: *expected,
-                    replaces: None,
-                };
+            Command::Append { room, epoch, stream, expected, id, record } => {
+                let form = Form { name: "append", expected: *expected, replaces: None };
                 self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
             }
-            Command::Create {
-                room,
-                epoch,
-                stream,
-                replaces,
-                id,
-                record,
-            } => {
-                let form = Form {
-                    name: "create",
-                    expected: Offset::ZERO,
-                    replaces: *replaces,
-                };
+            Command::Create { room, epoch, stream, replaces, id, record } => {
+                let form = Form { name: "create", expected: Offset::ZERO, replaces: *replaces };
                 self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
             }
             Command::Heartbeat(heartbeat) => {
@@ -242,10 +198,7 @@ impl PublishLink {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one command, taken apart once"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
     fn add_append(
         &self,
         pipeline: &mut Pipeline,
@@ -290,19 +243,14 @@ struct Form {
 
 /// Redis refuses a lifetime of zero.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis())
-        .unwrap_or(u64::MAX >> 16)
-        .max(1)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX >> 16).max(1)
 }
 
 fn reply(command: &Command, value: Value) -> Result<Reply, BusError> {
     if let Value::ServerError(error) = &value {
         return Ok(Reply::Refused(Refusal::of(error)));
     }
-    let unexpected = || BusError::Unexpected {
-        command: "a script",
-        detail: format!("{value:.200?}"),
-    };
+    let unexpected = || BusError::Unexpected { command: "a script", detail: format!("{value:.200?}") };
     let Value::Array(items) = &value else {
         return Err(unexpected());
     };
@@ -314,9 +262,7 @@ fn reply(command: &Command, value: Value) -> Result<Reply, BusError> {
         Some(Value::Int(1)) => Ok(Reply::Moved),
         Some(Value::Int(2)) => {
             let epoch = items.get(1).and_then(text).and_then(|text| text.parse().ok());
-            epoch
-                .map(|epoch| Reply::Fenced(Epoch(epoch)))
-                .ok_or_else(unexpected)
+            epoch.map(|epoch| Reply::Fenced(Epoch(epoch))).ok_or_else(unexpected)
         }
         _ => Err(unexpected()),
     }
@@ -324,11 +270,7 @@ fn reply(command: &Command, value: Value) -> Result<Reply, BusError> {
 
 fn synced(items: &[Value]) -> Option<Reply> {
     if items.is_empty() {
-        return Some(Reply::Synced {
-            head: None,
-            since_append: Duration::ZERO,
-            ids: Vec::new(),
-        });
+        return Some(Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() });
     }
     let [stream, offset, epoch, since, Value::Array(ids)] = items else {
         return None;
@@ -339,10 +281,7 @@ fn synced(items: &[Value]) -> Option<Reply> {
         epoch: Epoch(text(epoch)?.parse().ok()?),
     };
     let since: i64 = text(since)?.parse().ok()?;
-    let ids = ids
-        .iter()
-        .map(|id| text(id)?.parse().ok())
-        .collect::<Option<Vec<EventId>>>()?;
+    let ids = ids.iter().map(|id| text(id)?.parse().ok()).collect::<Option<Vec<EventId>>>()?;
     Some(Reply::Synced {
         head: Some(head),
         since_append: Duration::from_millis(u64::try_from(since).unwrap_or(0)),

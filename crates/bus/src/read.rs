@@ -53,67 +53,39 @@ pub struct ReadLink {
 impl ReadLink {
     /// Connects.
     pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
-        Ok(Self {
-            connection: config.connect().await?,
-            keys: config.keys.clone(),
-        })
+        Ok(Self { connection: config.connect().await?, keys: config.keys.clone() })
     }
 
     /// Reads a room's head and a run of its log in one transaction.
     pub async fn load(&mut self, room: &RoomName, range: Range) -> Result<Loaded, BusError> {
         let mut pipeline = redis::pipe();
-        pipeline
-            .atomic()
-            .cmd("HMGET")
-            .arg(self.keys.head(room))
-            .arg(&["s", "o", "e"]);
+        pipeline.atomic().cmd("HMGET").arg(self.keys.head(room)).arg(&["s", "o", "e"]);
         let log = self.keys.log(room);
         match range {
-            Range::Last(count) => pipeline
-                .cmd("XREVRANGE")
-                .arg(log)
-                .arg("+")
-                .arg("-")
-                .arg("COUNT")
-                .arg(count),
+            Range::Last(count) => {
+                pipeline.cmd("XREVRANGE").arg(log).arg("+").arg("-").arg("COUNT").arg(count)
+            }
             Range::After { offset, count } => {
                 let from = format!("{}-0", offset.next());
-                pipeline
-                    .cmd("XRANGE")
-                    .arg(log)
-                    .arg(from)
-                    .arg("+")
-                    .arg("COUNT")
-                    .arg(count)
+                pipeline.cmd("XRANGE").arg(log).arg(from).arg("+").arg("COUNT").arg(count)
             }
         };
-        let (head, entries): (Value, Value) = pipeline
-            .query_async(&mut self.connection)
-            .await
-            .map_err(BusError::from)?;
+        let (head, entries): (Value, Value) =
+            pipeline.query_async(&mut self.connection).await.map_err(BusError::from)?;
         let mut records = parse_entries(entries)?;
         if matches!(range, Range::Last(_)) {
             records.reverse();
         }
-        Ok(Loaded {
-            head: parse_head(&head)?,
-            records,
-        })
+        Ok(Loaded { head: parse_head(&head)?, records })
     }
 
     /// Reads the heads of many rooms in one pipeline, in order.
     pub async fn heads(&mut self, rooms: &[RoomName]) -> Result<Vec<Option<Head>>, BusError> {
         let mut pipeline = redis::pipe();
         for room in rooms {
-            pipeline
-                .cmd("HMGET")
-                .arg(self.keys.head(room))
-                .arg(&["s", "o", "e"]);
+            pipeline.cmd("HMGET").arg(self.keys.head(room)).arg(&["s", "o", "e"]);
         }
-        let values: Vec<Value> = pipeline
-            .query_async(&mut self.connection)
-            .await
-            .map_err(BusError::from)?;
+        let values: Vec<Value> = pipeline.query_async(&mut self.connection).await.map_err(BusError::from)?;
         values.iter().map(parse_head).collect()
     }
 
@@ -127,26 +99,17 @@ impl ReadLink {
             .map_err(BusError::from)?;
         json.map(|json| serde_json::from_str(&json))
             .transpose()
-            .map_err(|error| BusError::Unexpected {
-                command: "HGET state",
-                detail: error.to_string(),
-            })
+            .map_err(|error| BusError::Unexpected { command: "HGET state", detail: error.to_string() })
     }
 
     /// Whether Redis answers.
     pub async fn ping(&mut self) -> Result<(), BusError> {
-        redis::cmd("PING")
-            .query_async::<()>(&mut self.connection)
-            .await
-            .map_err(BusError::from)
+        redis::cmd("PING").query_async::<()>(&mut self.connection).await.map_err(BusError::from)
     }
 }
 
 fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
-    let unexpected = || BusError::Unexpected {
-        command: "HMGET head",
-        detail: format!("{value:.200?}"),
-    };
+    let unexpected = || BusError::Unexpected { command: "HMGET head", detail: format!("{value:.200?}") };
     let Value::Array(fields) = value else {
         return Err(unexpected());
     };
@@ -168,10 +131,7 @@ fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
 }
 
 fn parse_entries(value: Value) -> Result<Vec<Record>, BusError> {
-    let unexpected = |detail: String| BusError::Unexpected {
-        command: "XRANGE",
-        detail,
-    };
+    let unexpected = |detail: String| BusError::Unexpected { command: "XRANGE", detail };
     let Value::Array(entries) = value else {
         return Err(unexpected(format!("{value:.200?}")));
     };

@@ -15,11 +15,7 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     pub fn new() -> Self {
-        Self {
-            append: Script::new(APPEND),
-            sync: Script::new(SYNC),
-            heartbeat: Script::new(HEARTBEAT),
-        }
+        Self { append: Script::new(APPEND), sync: Script::new(SYNC), heartbeat: Script::new(HEARTBEAT) }
     }
 
     /// One pipeline that makes Redis know them all.

@@ -38,13 +38,7 @@ pub async fn subscribe(config: &BusConfig) -> Result<(Subscriptions, Subscriptio
     let connecting = client.get_async_pubsub();
     let pubsub = within(config.connect_timeout, connecting).await?;
     let (sink, stream) = pubsub.split();
-    Ok((
-        Subscriptions {
-            sink,
-            limit: config.response_timeout,
-        },
-        Subscription { stream },
-    ))
+    Ok((Subscriptions { sink, limit: config.response_timeout }, Subscription { stream }))
 }
 
 impl Subscriptions {
@@ -81,8 +75,6 @@ async fn within<T>(
 ) -> Result<T, BusError> {
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(BusError::from),
-        Err(_) => Err(BusError::Link(
-            std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
-        )),
+        Err(_) => Err(BusError::Link(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
     }
 }

@@ -104,31 +104,20 @@ mod tests {
 
     #[test]
     fn the_documented_messages_parse() {
-        assert!(matches!(
-            ClientMessage::parse(r#"{"op":"ping"}"#),
-            Ok(ClientMessage::Ping)
-        ));
+        assert!(matches!(ClientMessage::parse(r#"{"op":"ping"}"#), Ok(ClientMessage::Ping)));
         let refresh = ClientMessage::parse(r#"{"op":"refresh","token":"a.b.c"}"#);
         assert!(matches!(refresh, Ok(ClientMessage::Refresh { token }) if token == "a.b.c"));
         let auth = r#"{"op":"auth","token":"t","resume":{"m1":"1.0000000000000001:5"},"types":["booking.*"],"report":{"x":1}}"#;
-        let Ok(ClientMessage::Auth(auth)) = ClientMessage::parse(auth) else {
-            panic!("auth must parse")
-        };
+        let Ok(ClientMessage::Auth(auth)) = ClientMessage::parse(auth) else { panic!("auth must parse") };
         assert_eq!(auth.resume["m1"], "1.0000000000000001:5");
         assert_eq!(auth.report["x"], 1);
     }
 
     #[test]
     fn what_is_not_a_message_says_why_and_quotes_nothing() {
-        for text in [
-            "",
-            "[]",
-            "{}",
-            r#"{"op":"dance"}"#,
-            r#"{"op":"auth"}"#,
-            r#"{"op":"auth","token":7}"#,
-            "\u{0}",
-        ] {
+        for text in
+            ["", "[]", "{}", r#"{"op":"dance"}"#, r#"{"op":"auth"}"#, r#"{"op":"auth","token":7}"#, "\u{0}"]
+        {
             let error = ClientMessage::parse(text).expect_err(text).to_string();
             assert!(error.len() < 123 && !error.contains("dance"), "{error}");
         }
@@ -140,10 +129,7 @@ mod tests {
         let text = serde_json::json!({ "op": "auth", "token": "t", "types": types }).to_string();
         assert!(matches!(
             ClientMessage::parse(&text),
-            Err(MalformedMessage::TooMany {
-                limit: MAX_PATTERNS,
-                ..
-            })
+            Err(MalformedMessage::TooMany { limit: MAX_PATTERNS, .. })
         ));
     }
 

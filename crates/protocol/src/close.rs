@@ -118,9 +118,6 @@ mod tests {
     fn codes_and_labels_are_distinct() {
         let codes: HashSet<_> = CloseCode::ALL.iter().map(|c| c.code()).collect();
         let labels: HashSet<_> = CloseCode::ALL.iter().map(|c| c.label()).collect();
-        assert_eq!(
-            (codes.len(), labels.len()),
-            (CloseCode::ALL.len(), CloseCode::ALL.len())
-        );
+        assert_eq!((codes.len(), labels.len()), (CloseCode::ALL.len(), CloseCode::ALL.len()));
     }
 }

@@ -24,14 +24,8 @@ impl TypeFilter {
 
     /// Takes the types that match one of the patterns; none where there are no patterns.
     pub fn of<S: AsRef<str>>(patterns: &[S]) -> Self {
-        let patterns = patterns
-            .iter()
-            .map(|text| Pattern::parse(text.as_ref()))
-            .collect();
-        Self {
-            patterns,
-            restricted: true,
-        }
+        let patterns = patterns.iter().map(|text| Pattern::parse(text.as_ref())).collect();
+        Self { patterns, restricted: true }
     }
 
     /// Whether this takes everything.

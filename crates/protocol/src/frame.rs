@@ -97,10 +97,7 @@ impl ServerFrame<'_> {
 
     /// The `bye` before a close.
     pub fn bye(code: CloseCode, reconnect_in_ms: u64) -> Self {
-        Self::Bye {
-            code: code.code(),
-            reconnect_in_ms,
-        }
+        Self::Bye { code: code.code(), reconnect_in_ms }
     }
 }
 
@@ -126,37 +123,19 @@ mod tests {
     use crate::position::{EventId, Generation, Offset, StreamId};
 
     fn cursor() -> Cursor {
-        Cursor {
-            generation: Generation(3),
-            stream: StreamId(0xab),
-            offset: Offset(7),
-        }
+        Cursor { generation: Generation(3), stream: StreamId(0xab), offset: Offset(7) }
     }
 
     #[test]
     fn frames_have_the_documented_fields() {
-        let rooms = BTreeMap::from([(
-            "m1",
-            RoomWelcome {
-                cursor: cursor(),
-                resumed: true,
-            },
-        )]);
-        let welcome = ServerFrame::Welcome {
-            session: "s",
-            rooms,
-            heartbeat: 25,
-            expires_at: Micros(0),
-            live: true,
-        };
+        let rooms = BTreeMap::from([("m1", RoomWelcome { cursor: cursor(), resumed: true })]);
+        let welcome =
+            ServerFrame::Welcome { session: "s", rooms, heartbeat: 25, expires_at: Micros(0), live: true };
         assert_eq!(
             welcome.to_json(),
             r#"{"op":"welcome","session":"s","rooms":{"m1":{"cursor":"3.00000000000000ab:7","resumed":true}},"heartbeat":25,"expires_at":"1970-01-01T00:00:00.000000Z","live":true}"#
         );
-        assert_eq!(
-            ServerFrame::TokenExpiring { r#in: 60 }.to_json(),
-            r#"{"op":"token_expiring","in":60}"#
-        );
+        assert_eq!(ServerFrame::TokenExpiring { r#in: 60 }.to_json(), r#"{"op":"token_expiring","in":60}"#);
         assert_eq!(ServerFrame::Pong.to_json(), r#"{"op":"pong"}"#);
         assert_eq!(
             ServerFrame::bye(CloseCode::Restart, 1500).to_json(),
@@ -167,10 +146,7 @@ mod tests {
     #[test]
     fn an_event_is_its_fragment_between_the_frames_own_fields() {
         let room = RoomName::parse("m\"1").expect("valid");
-        let id = EventId {
-            row: 1,
-            occurred_at: 0,
-        };
+        let id = EventId { row: 1, occurred_at: 0 };
         let fragment = crate::record::event_fragment(id, "booking.created", r#"{"id":1}"#, None, false);
         let mut out = Vec::new();
         event(&mut out, &room, cursor(), &fragment);

@@ -98,11 +98,7 @@ impl FromStr for Cursor {
 /// Only the form that is given out is taken back: no sign, no leading zero.
 fn canonical_number(text: &str) -> Result<u64, InvalidCursor> {
     let canonical = text == "0" || !text.starts_with(['0', '+']);
-    if canonical {
-        text.parse().map_err(|_| InvalidCursor)
-    } else {
-        Err(InvalidCursor)
-    }
+    if canonical { text.parse().map_err(|_| InvalidCursor) } else { Err(InvalidCursor) }
 }
 
 /// An event's identity: the outbox row's id and the microsecond at which it occurred, because after a crash of
@@ -126,11 +122,7 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // The row's id may be negative, so the separator is looked for after its first character.
-        let separator = text
-            .get(1..)
-            .and_then(|rest| rest.find('-'))
-            .ok_or(InvalidCursor)?
-            + 1;
+        let separator = text.get(1..).and_then(|rest| rest.find('-')).ok_or(InvalidCursor)? + 1;
         let row = text[..separator].parse().map_err(|_| InvalidCursor)?;
         let occurred_at = text[separator + 1..].parse().map_err(|_| InvalidCursor)?;
         Ok(Self { row, occurred_at })

@@ -100,13 +100,8 @@ impl Record {
             kind,
             stream: StreamId(number(2)),
             offset: Offset(number(10)),
-            id: EventId {
-                row: number(18).cast_signed(),
-                occurred_at: number(26).cast_signed(),
-            },
-            event_type: std::str::from_utf8(event_type)
-                .map_err(|_| InvalidRecord::NotUtf8)?
-                .to_owned(),
+            id: EventId { row: number(18).cast_signed(), occurred_at: number(26).cast_signed() },
+            event_type: std::str::from_utf8(event_type).map_err(|_| InvalidRecord::NotUtf8)?.to_owned(),
             fragment: bytes.slice(type_end..),
         })
     }

@@ -31,9 +31,7 @@ impl Micros {
     /// Reads RFC 3339 with any offset; digits beyond microseconds are cut.
     pub fn parse(text: &str) -> Option<Self> {
         let time = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
-        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000))
-            .ok()
-            .map(Self)
+        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000)).ok().map(Self)
     }
 }
 
@@ -54,15 +52,9 @@ mod tests {
 
     #[test]
     fn six_digits_always_and_back() {
-        assert_eq!(
-            Micros(1_700_000_000_000_000).to_string(),
-            "2023-11-14T22:13:20.000000Z"
-        );
+        assert_eq!(Micros(1_700_000_000_000_000).to_string(), "2023-11-14T22:13:20.000000Z");
         assert_eq!(Micros(-1).to_string(), "1969-12-31T23:59:59.999999Z");
-        assert_eq!(
-            Micros::parse("2023-11-14T23:13:20.0000019+01:00"),
-            Some(Micros(1_700_000_000_000_001))
-        );
+        assert_eq!(Micros::parse("2023-11-14T23:13:20.0000019+01:00"), Some(Micros(1_700_000_000_000_001)));
     }
 
     #[test]

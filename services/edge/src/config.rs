@@ -1,0 +1,162 @@
+//! The edge's configuration. Each field's comment is its manual.
+
+use std::time::Duration;
+
+use rowcast_process::config::shared::{AdminConfig, LogConfig, RedisConfig, default_installation};
+use rowcast_process::config::{Secret, duration, size};
+use serde::{Deserialize, Serialize};
+
+/// Everything that an edge reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `ROWCAST_INSTALLATION`: the installation's name, part of every key in Redis; `default`.
+    pub installation: String,
+    /// Log lines.
+    pub log: LogConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
+    /// Redis.
+    pub redis: RedisConfig,
+    /// Tokens.
+    pub auth: AuthConfig,
+    /// The edge itself.
+    pub edge: EdgeConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            installation: default_installation(),
+            log: LogConfig::default(),
+            admin: AdminConfig::default(),
+            redis: RedisConfig::default(),
+            auth: AuthConfig::default(),
+            edge: EdgeConfig::default(),
+        }
+    }
+}
+
+/// Section `auth`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// `ROWCAST_AUTH__HS256_SECRET`: the secret that signs tokens; required, at least 32 bytes.
+    pub hs256_secret: Secret,
+    /// `ROWCAST_AUTH__ROOM_CLAIM`: the claim that names the room or a list of rooms; `merchantId`.
+    pub room_claim: String,
+    /// `ROWCAST_AUTH__LEEWAY`: how far the issuer's clock may be off; `5s`.
+    #[serde(with = "duration")]
+    pub leeway: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            hs256_secret: Secret::default(),
+            room_claim: "merchantId".to_owned(),
+            leeway: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Section `edge`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// `ROWCAST_EDGE__LISTEN`: address and port for clients, `0.0.0.0:8080`; port 0 takes a free one.
+    pub listen: String,
+    /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws`, such as `/realtime`; empty.
+    pub base_path: String,
+    /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets; 0, the default, takes one a core.
+    pub workers: usize,
+    /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets on this edge, 20000; one more is answered 503. 0 sets no limit.
+    pub max_connections: usize,
+    /// `ROWCAST_EDGE__MAX_MESSAGE`: the largest message that a client may send, `64KiB`.
+    #[serde(with = "size")]
+    pub max_message: u64,
+    /// `ROWCAST_EDGE__SIGN_IN_TIMEOUT`: how long a client may take to sign in, `5s`.
+    #[serde(with = "duration")]
+    pub sign_in_timeout: Duration,
+    /// `ROWCAST_EDGE__HEARTBEAT`: a silent socket is pinged so often, and given up after twice as long; `25s`.
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+    /// `ROWCAST_EDGE__QUEUE_FRAMES`: frames that may wait for one socket before its session falls back to the
+    /// log; 512.
+    pub queue_frames: usize,
+    /// `ROWCAST_EDGE__QUEUE_SIZE`: the same in bytes, `1MiB`.
+    #[serde(with = "size")]
+    pub queue_size: u64,
+    /// `ROWCAST_EDGE__STALLED_TIMEOUT`: a socket that takes nothing for so long is closed with 4008; `30s`.
+    #[serde(with = "duration")]
+    pub stalled_timeout: Duration,
+    /// `ROWCAST_EDGE__RECENT_EVENTS`: events of each room kept in memory for those who come back; 256.
+    pub recent_events: usize,
+    /// `ROWCAST_EDGE__RECENT_SIZE`: the same in bytes, `1MiB`.
+    #[serde(with = "size")]
+    pub recent_size: u64,
+    /// `ROWCAST_EDGE__ROOM_LINGER`: how long a room without clients stays subscribed, `30s`.
+    #[serde(with = "duration")]
+    pub room_linger: Duration,
+    /// `ROWCAST_EDGE__HEAD_CHECKS`: heads of rooms read each second to find lost messages; 5000.
+    pub head_checks: usize,
+    /// `ROWCAST_EDGE__DRAIN_DELAY`: at shutdown, how long the edge goes on accepting while it is not ready, until
+    /// balancers have noticed; `5s`.
+    #[serde(with = "duration")]
+    pub drain_delay: Duration,
+    /// `ROWCAST_EDGE__DRAIN_WINDOW`: the time over which sockets are then sent elsewhere; `20s`.
+    #[serde(with = "duration")]
+    pub drain_window: Duration,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8080".to_owned(),
+            base_path: String::new(),
+            workers: 0,
+            max_connections: 20_000,
+            max_message: 64 * 1024,
+            sign_in_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(25),
+            queue_frames: 512,
+            queue_size: 1024 * 1024,
+            stalled_timeout: Duration::from_secs(30),
+            recent_events: 256,
+            recent_size: 1024 * 1024,
+            room_linger: Duration::from_secs(30),
+            head_checks: 5_000,
+            drain_delay: Duration::from_secs(5),
+            drain_window: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Config {
+    /// What types cannot say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the key and what to do.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let secret = self.auth.hs256_secret.expose().len();
+        anyhow::ensure!(
+            secret >= 32,
+            "auth.hs256_secret has {secret} bytes; set ROWCAST_AUTH__HS256_SECRET to the secret that signs your \
+             tokens, at least 32 bytes"
+        );
+        let base = &self.edge.base_path;
+        anyhow::ensure!(
+            base.is_empty() || (base.starts_with('/') && !base.ends_with('/')),
+            "edge.base_path is {base:?}; it must be empty, or begin with a slash and not end with one"
+        );
+        for (key, value) in [
+            ("edge.queue_frames", self.edge.queue_frames),
+            ("edge.recent_events", self.edge.recent_events),
+            ("edge.head_checks", self.edge.head_checks),
+        ] {
+            anyhow::ensure!(value > 0, "{key} must be at least 1");
+        }
+        anyhow::ensure!(self.edge.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
+        Ok(())
+    }
+}

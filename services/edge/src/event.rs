@@ -1,0 +1,61 @@
+//! An event as this edge holds it: its frame, encoded once, shared by every socket that gets it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rowcast_protocol::frame::{self, ServerFrame};
+use rowcast_protocol::{Cursor, Generation, Micros, Offset, Record, RecordKind, RoomName, StreamId};
+
+use crate::wire;
+
+/// One entry of a room's history.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The stream that it belongs to.
+    pub stream: StreamId,
+    /// Its place there.
+    pub offset: Offset,
+    /// Event or resync.
+    pub kind: RecordKind,
+    /// The type, for filters.
+    pub event_type: Box<str>,
+    /// When it occurred, on PostgreSQL's clock.
+    pub occurred_at: Micros,
+    frame: Bytes,
+    header: usize,
+}
+
+impl Event {
+    /// Puts a record into its frame.
+    pub fn compose(room: &RoomName, generation: Generation, record: Record) -> Arc<Self> {
+        let cursor = Cursor { generation, stream: record.stream, offset: record.offset };
+        let mut json = Vec::new();
+        match record.kind {
+            RecordKind::Event => frame::event(&mut json, room, cursor, &record.fragment),
+            RecordKind::Resync => {
+                let resync = ServerFrame::Resync { room: room.as_str(), cursor, reason: &record.event_type };
+                json = resync.to_json().into_bytes();
+            }
+        }
+        let frame = wire::text_frame(&json);
+        Arc::new(Self {
+            stream: record.stream,
+            offset: record.offset,
+            kind: record.kind,
+            occurred_at: record.occurred_at(),
+            event_type: record.event_type.into(),
+            header: frame.len() - json.len(),
+            frame,
+        })
+    }
+
+    /// The whole WebSocket frame.
+    pub fn websocket_frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The frame's JSON text.
+    pub fn json(&self) -> &[u8] {
+        &self.frame[self.header..]
+    }
+}

@@ -1,0 +1,139 @@
+//! What the edge counts. Made once, passed down; no label by user or room.
+
+use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics as Registry, MetricsError};
+use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use rowcast_protocol::CloseCode;
+
+use crate::room::{Answer, Source};
+
+/// The edge's metrics.
+pub struct Metrics {
+    /// Open sockets.
+    pub connections: IntGauge,
+    /// Rooms subscribed to.
+    pub rooms: IntGauge,
+    /// 1 while the light is on.
+    pub live: IntGauge,
+    /// The history's number as it was last heard.
+    pub generation: IntGauge,
+    /// Events from Redis.
+    pub events: IntCounter,
+    /// Records that could not be read.
+    pub unreadable: IntCounter,
+    /// Events queued for sockets.
+    pub deliveries: IntCounter,
+    /// Sessions that fell back to the log.
+    pub slow_sessions: IntCounter,
+    /// Gaps that made a room read the log.
+    pub gaps: IntCounter,
+    /// Reads of Redis.
+    pub redis_reads: IntCounterVec,
+    /// Links to Redis that broke.
+    pub redis_losses: IntCounter,
+    /// Commit to this edge.
+    pub edge_latency: Histogram,
+    sign_ins: IntCounterVec,
+    handshakes: IntCounterVec,
+    closes: IntCounterVec,
+    joins: IntCounterVec,
+    resyncs: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            connections: registry.gauge("rowcast_edge_connections", "Open sockets.")?,
+            rooms: registry.gauge("rowcast_edge_rooms", "Rooms that this edge is subscribed to.")?,
+            live: registry
+                .gauge("rowcast_edge_live", "1 while the way from PostgreSQL to this edge works, else 0.")?,
+            generation: registry
+                .gauge("rowcast_edge_generation", "The generation of history last heard of.")?,
+            events: registry.counter("rowcast_edge_events_total", "Events received from Redis.")?,
+            unreadable: registry.counter(
+                "rowcast_edge_unreadable_records_total",
+                "Records from Redis that this build cannot read.",
+            )?,
+            deliveries: registry.counter("rowcast_edge_deliveries_total", "Events queued for sockets.")?,
+            slow_sessions: registry.counter(
+                "rowcast_edge_slow_sessions_total",
+                "Times that a session's full queue made it fall back to the log.",
+            )?,
+            gaps: registry.counter(
+                "rowcast_edge_gaps_total",
+                "Gaps in a room's events that were found and read from the log.",
+            )?,
+            redis_reads: registry.counter_vec(
+                "rowcast_edge_redis_reads_total",
+                "Reads of Redis, by what was read.",
+                &["what"],
+            )?,
+            redis_losses: registry
+                .counter("rowcast_edge_redis_losses_total", "Links to Redis that broke.")?,
+            edge_latency: registry.histogram(
+                "rowcast_edge_commit_to_edge_seconds",
+                "Time from an event's occurrence to its arrival at this edge; needs clocks that agree.",
+                LATENCY_BUCKETS,
+            )?,
+            sign_ins: registry.counter_vec(
+                "rowcast_edge_sign_ins_total",
+                "Tokens judged at sign-in, by result.",
+                &["result"],
+            )?,
+            handshakes: registry.counter_vec(
+                "rowcast_edge_handshakes_total",
+                "WebSocket handshakes, by HTTP status.",
+                &["status"],
+            )?,
+            closes: registry.counter_vec(
+                "rowcast_edge_closes_total",
+                "Sockets that ended, by the close code sent; `peer` where none was.",
+                &["code"],
+            )?,
+            joins: registry.counter_vec(
+                "rowcast_edge_joins_total",
+                "Joins of rooms, by where the missed events came from.",
+                &["source"],
+            )?,
+            resyncs: registry.counter_vec(
+                "rowcast_edge_resyncs_total",
+                "Resyncs of one session (join) or of a room (others), by reason.",
+                &["reason"],
+            )?,
+        })
+    }
+
+    /// A token was judged.
+    pub fn sign_in(&self, result: &str) {
+        self.sign_ins.with_label_values(&[result]).inc();
+    }
+
+    /// A handshake was answered.
+    pub fn handshake(&self, status: u16) {
+        self.handshakes.with_label_values(&[&status.to_string()]).inc();
+    }
+
+    /// A socket ended.
+    pub fn closed(&self, code: Option<CloseCode>) {
+        self.closes.with_label_values(&[code.map_or("peer", CloseCode::label)]).inc();
+    }
+
+    /// A join was answered.
+    pub fn joined(&self, answer: &Answer) {
+        let source = match (answer.resync, answer.source) {
+            (Some(reason), _) => {
+                self.resyncs(reason).inc();
+                "resync"
+            }
+            (None, Source::None) => "nothing_missed",
+            (None, Source::Memory) => "memory",
+            (None, Source::Log) => "log",
+        };
+        self.joins.with_label_values(&[source]).inc();
+    }
+
+    /// The counter of resyncs for a reason.
+    pub fn resyncs(&self, reason: &str) -> IntCounter {
+        self.resyncs.with_label_values(&[reason])
+    }
+}

@@ -1,0 +1,128 @@
+//! Puts an edge together and runs it: serve, until asked to end; then drain; then stop.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rowcast_bus::{BusConfig, Keys};
+use rowcast_process::metrics::Metrics as Registry;
+use rowcast_process::readiness::{Latch, Readiness};
+use rowcast_process::shutdown::Signal;
+use rowcast_process::supervise::Tasks;
+use tokio::sync::mpsc;
+
+use crate::auth::Verifier;
+use crate::config::Config;
+use crate::hub::{CHANNEL, Hub, HubConfig};
+use crate::metrics::Metrics;
+use crate::room::RoomLimits;
+use crate::server::{self, ServerConfig, Shared};
+use crate::session::SessionLimits;
+use crate::worker::ToHub;
+
+/// How long parts may take to end once every socket is gone.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs an edge on bound sockets until `shutdown`, and then until it has drained.
+///
+/// # Errors
+/// When a part fails that the edge cannot do without.
+pub async fn run(
+    config: Config,
+    public: TcpListener,
+    admin: TcpListener,
+    shutdown: Signal,
+) -> anyhow::Result<()> {
+    let registry = Registry::new("edge", env!("CARGO_PKG_VERSION"))?;
+    let metrics = Arc::new(Metrics::new(&registry)?);
+    let readiness = Readiness::new();
+    let serving = readiness.latch("serving");
+    let (to_hub, inbox) = mpsc::channel(CHANNEL);
+
+    // Parts end when every socket is gone, not when the end is first asked for.
+    let drained = Signal::manual();
+    let hub = Hub::new(hub_config(&config), Arc::clone(&metrics), readiness.latch("redis"), inbox);
+    let shared = shared(&config, metrics, to_hub);
+    let server = server::serve(public, shared.clone()).context("cannot serve the public port")?;
+    let handle = server.handle();
+
+    let mut tasks = Tasks::new();
+    tasks.essential("hub", hub.run(drained.clone()));
+    tasks.essential("server", async move { server.await.context("the public port failed") });
+    let admin_ends = drained.clone();
+    tasks.essential("admin", async move {
+        let ends = async move { admin_ends.requested().await };
+        rowcast_process::admin::serve(admin, registry, readiness, ends).await.context("the admin port failed")
+    });
+    serving.set_ready();
+
+    tokio::select! {
+        result = tasks.run(&drained) => result?,
+        () = drain(&config, &shared, &serving, &shutdown) => {}
+    }
+    drained.trigger();
+    handle.stop(false).await;
+    tasks.finish(GRACE).await?;
+    Ok(())
+}
+
+/// Waits to be asked to end, and then sends every socket elsewhere.
+async fn drain(config: &Config, shared: &Shared, serving: &Latch, shutdown: &Signal) {
+    shutdown.requested().await;
+    serving.set_not_ready("draining");
+    let open = || shared.open.load(Ordering::Relaxed);
+    tracing::info!(sockets = open(), delay = ?config.edge.drain_delay, "not ready; accepting until balancers notice");
+    tokio::time::sleep(config.edge.drain_delay).await;
+    tracing::info!(sockets = open(), window = ?config.edge.drain_window, "sending sockets elsewhere");
+    if shared.to_hub.send(ToHub::Drain(config.edge.drain_window)).await.is_err() {
+        return;
+    }
+    let closing = shared.config.session.closing + Duration::from_secs(1);
+    let until = Instant::now() + config.edge.drain_window + closing;
+    while open() > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tracing::info!(left = open(), "drained");
+}
+
+fn hub_config(config: &Config) -> HubConfig {
+    let keys = Keys::new(&config.redis.prefix, &config.installation);
+    HubConfig {
+        bus: BusConfig::new(config.redis.url.expose(), keys),
+        rooms: RoomLimits {
+            recent_events: config.edge.recent_events,
+            recent_bytes: usize::try_from(config.edge.recent_size).unwrap_or(usize::MAX),
+            page: config.edge.queue_frames.min(256),
+        },
+        linger: config.edge.room_linger,
+        head_checks: config.edge.head_checks,
+    }
+}
+
+fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -> Shared {
+    let leeway = u32::try_from(config.auth.leeway.as_secs()).unwrap_or(u32::MAX);
+    let secret = config.auth.hs256_secret.expose().as_bytes();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Shared {
+        config: Arc::new(ServerConfig {
+            workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
+            base_path: config.edge.base_path.clone(),
+            session: SessionLimits {
+                sign_in: config.edge.sign_in_timeout,
+                heartbeat: config.edge.heartbeat,
+                queue_frames: config.edge.queue_frames,
+                queue_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
+                stalled: config.edge.stalled_timeout,
+                closing: Duration::from_secs(2),
+            },
+            max_message: usize::try_from(config.edge.max_message).unwrap_or(usize::MAX),
+            max_connections: config.edge.max_connections,
+        }),
+        verifier: Arc::new(Verifier::hs256(secret, &config.auth.room_claim, leeway)),
+        metrics,
+        to_hub,
+        open: Arc::new(AtomicUsize::new(0)),
+    }
+}

@@ -1,0 +1,623 @@
+//! One client's session, without IO and without knowledge of what carries it.
+//!
+//! The worker feeds it messages, answers to joins, events and the time; it fills a bounded queue, which a
+//! transport empties, and says what is to be asked of the hub. A session that reads too slowly leaves the rooms'
+//! fan-out and catches up from its own cursor once its queue is drained: a join like any other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rowcast_protocol::frame::{RoomWelcome, ServerFrame};
+use rowcast_protocol::{CloseCode, Cursor, Micros, Offset, RecordKind, RoomName, TypeFilter};
+
+use crate::auth::Identity;
+use crate::event::Event;
+use crate::light::Light;
+use crate::room::{Answer, Resume};
+
+/// Bounds and times of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// How long a client may take to sign in.
+    pub sign_in: Duration,
+    /// A silent socket is pinged so often; one that stays silent twice as long is dead.
+    pub heartbeat: Duration,
+    /// Frames that may wait for the socket before the session falls back to the log.
+    pub queue_frames: usize,
+    /// Their bytes.
+    pub queue_bytes: usize,
+    /// A socket that takes nothing for so long is closed.
+    pub stalled: Duration,
+    /// How long the client may take to answer a close.
+    pub closing: Duration,
+}
+
+/// A session that is further behind than this is told that it is not live.
+const BEHIND: Duration = Duration::from_secs(5);
+
+/// How early a client hears that its token ends.
+const EXPIRY_NOTICE_SECONDS: i64 = 60;
+
+/// How often a filtering session hears how far it is.
+const CURSOR_NOTICE: Duration = Duration::from_secs(10);
+
+/// A moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For intervals.
+    pub instant: Instant,
+    /// For what tokens say.
+    pub wall: Micros,
+}
+
+/// Something for the transport to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// An event, encoded already.
+    Event(Arc<Event>),
+    /// A frame's JSON text.
+    Text(Bytes),
+    /// Ask for a sign of life.
+    Ping,
+    /// Answer one.
+    Pong(Bytes),
+    /// The last thing.
+    Close(CloseCode, &'static str),
+}
+
+impl Outgoing {
+    fn size(&self) -> usize {
+        match self {
+            Self::Event(event) => event.websocket_frame().len(),
+            Self::Text(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Ping | Self::Close(..) => 2,
+        }
+    }
+}
+
+/// Something for the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Join a room. The number comes back with the answer: an answer to an earlier attempt is not taken.
+    Join(RoomName, Resume, u32),
+    /// Leave it.
+    Leave(RoomName),
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It waits for the socket.
+    Queued,
+    /// The session does not want it.
+    Filtered,
+    /// The queue is full: take the session out of the room's fan-out.
+    FellBehind,
+    /// The session is not in the room, or not at its end.
+    NotHere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    SigningIn { until: Instant },
+    Joining,
+    Open,
+    Closing { until: Instant },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The hub was asked, and has never answered.
+    New,
+    /// In the fan-out.
+    Live,
+    /// Not in the fan-out; the queue is to drain first.
+    Behind,
+    /// The hub was asked to go on from the cursor.
+    CatchingUp,
+}
+
+#[derive(Debug)]
+struct Membership {
+    room: RoomName,
+    standing: Standing,
+    resumed: bool,
+    /// Where the first answer put the session; what it missed follows from there.
+    start: Cursor,
+    /// The last event that was queued or left out.
+    cursor: Cursor,
+    /// The last one that the client knows of.
+    told: Offset,
+    /// The number of the join that is to be answered.
+    attempt: u32,
+    /// Where the session stands in the worker's list of the room's members.
+    slot: usize,
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Session {
+    name: String,
+    limits: SessionLimits,
+    phase: Phase,
+    identity: Option<Identity>,
+    wanted: TypeFilter,
+    memberships: Vec<Membership>,
+    refreshing: bool,
+    attempts: u32,
+    queue: VecDeque<Outgoing>,
+    queued_bytes: usize,
+    behind_since: Option<Instant>,
+    light: Light,
+    shown_live: bool,
+    last_received: Instant,
+    last_progress: Instant,
+    last_ping: Instant,
+    last_cursor_notice: Instant,
+    expiry_noticed: bool,
+}
+
+impl Session {
+    /// A session that has yet to sign in.
+    pub fn new(name: String, limits: SessionLimits, light: Light, now: Now) -> Self {
+        Self {
+            name,
+            limits,
+            phase: Phase::SigningIn { until: now.instant + limits.sign_in },
+            identity: None,
+            wanted: TypeFilter::all(),
+            memberships: Vec::new(),
+            refreshing: false,
+            attempts: 0,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            behind_since: None,
+            light,
+            shown_live: light.live,
+            last_received: now.instant,
+            last_progress: now.instant,
+            last_ping: now.instant,
+            last_cursor_notice: now.instant,
+            expiry_noticed: false,
+        }
+    }
+
+    /// Names the session in logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it still has to sign in.
+    pub fn is_signing_in(&self) -> bool {
+        matches!(self.phase, Phase::SigningIn { .. })
+    }
+
+    /// Whether a close is on its way.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// Whether the client has had its time to answer the close.
+    pub fn is_over(&self, now: Now) -> bool {
+        matches!(self.phase, Phase::Closing { until } if now.instant >= until)
+    }
+
+    /// Whether so much waits for the socket that nothing more should be read from it.
+    pub fn is_congested(&self) -> bool {
+        self.queue.len() > self.limits.queue_frames || self.queued_bytes > self.limits.queue_bytes
+    }
+
+    /// The rooms that it is in.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.memberships.iter().map(|membership| &membership.room)
+    }
+
+    /// Any frame proves life.
+    pub fn received(&mut self, now: Now) {
+        self.last_received = now.instant;
+    }
+
+    /// A verified token lets the client in.
+    pub fn sign_in(
+        &mut self,
+        identity: Identity,
+        resume: &BTreeMap<String, String>,
+        types: Option<&[String]>,
+    ) -> Vec<Effect> {
+        self.phase = Phase::Joining;
+        self.wanted = types.map_or_else(TypeFilter::all, TypeFilter::of);
+        let mut effects = Vec::with_capacity(identity.rooms.len());
+        for room in &identity.rooms {
+            let resume = match resume.get(room.as_str()).map(|text| text.parse()) {
+                None => Resume::Nothing,
+                Some(Ok(cursor)) => Resume::After(cursor),
+                Some(Err(_)) => Resume::Unreadable,
+            };
+            effects.push(self.add_room(room.clone(), resume));
+        }
+        self.identity = Some(identity);
+        effects
+    }
+
+    /// A new token in place of the old one.
+    pub fn refresh(&mut self, identity: Identity, now: Now) -> Vec<Effect> {
+        let Some(current) = &self.identity else {
+            self.close(CloseCode::Malformed, "sign in before refreshing", now);
+            return Vec::new();
+        };
+        if current.subject != identity.subject {
+            self.close(CloseCode::NotAllowed, "a refresh must be for the same subject", now);
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        self.memberships.retain(|membership| {
+            let stays = identity.rooms.contains(&membership.room);
+            if !stays {
+                effects.push(Effect::Leave(membership.room.clone()));
+            }
+            stays
+        });
+        for room in &identity.rooms {
+            if !self.memberships.iter().any(|membership| membership.room == *room) {
+                effects.push(self.add_room(room.clone(), Resume::Nothing));
+            }
+        }
+        self.identity = Some(identity);
+        self.expiry_noticed = false;
+        self.refreshing = true;
+        self.greet_when_joined();
+        effects
+    }
+
+    fn add_room(&mut self, room: RoomName, resume: Resume) -> Effect {
+        let nowhere = Cursor {
+            generation: rowcast_protocol::Generation(0),
+            stream: crate::room::NO_STREAM,
+            offset: Offset::ZERO,
+        };
+        self.attempts = self.attempts.wrapping_add(1);
+        self.memberships.push(Membership {
+            room: room.clone(),
+            standing: Standing::New,
+            resumed: false,
+            start: nowhere,
+            cursor: nowhere,
+            told: Offset::ZERO,
+            attempt: self.attempts,
+            slot: 0,
+        });
+        Effect::Join(room, resume, self.attempts)
+    }
+
+    /// The hub's answer to a join. True when the session belongs into the room's fan-out from now on.
+    pub fn joined(&mut self, room: &RoomName, attempt: u32, answer: Answer, now: Now) -> bool {
+        let Some(index) = self.index(room) else {
+            return false;
+        };
+        let membership = &mut self.memberships[index];
+        let asked = matches!(membership.standing, Standing::New | Standing::CatchingUp);
+        if !asked || membership.attempt != attempt {
+            return false;
+        }
+        membership.cursor = answer.cursor;
+        membership.told = answer.cursor.offset;
+        if membership.standing == Standing::New {
+            membership.start = answer.cursor;
+            membership.resumed = answer.resumed;
+        }
+        membership.standing = if answer.caught_up { Standing::Live } else { Standing::Behind };
+        if let Some(reason) = answer.resync {
+            self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor: answer.cursor, reason });
+        }
+        self.greet_when_joined();
+        for event in answer.events {
+            self.take_event(index, event);
+        }
+        self.note_standing(now);
+        answer.caught_up
+    }
+
+    /// Everything has been answered: the welcome, or the answer to a refresh, can go out.
+    fn greet_when_joined(&mut self) {
+        if self.memberships.iter().any(|membership| membership.standing == Standing::New) {
+            return;
+        }
+        if self.phase == Phase::Joining {
+            self.phase = Phase::Open;
+            let welcome = self.welcome();
+            self.queued_bytes += welcome.size();
+            self.queue.push_front(welcome);
+        } else if self.refreshing && self.phase == Phase::Open {
+            let stands = |membership: &Membership| Cursor { offset: membership.told, ..membership.cursor };
+            let frame =
+                ServerFrame::Refreshed { expires_at: self.expires_at(), rooms: self.room_welcomes(stands) };
+            let text = frame.to_json();
+            self.push(Outgoing::Text(text.into()));
+        } else {
+            return;
+        }
+        self.refreshing = false;
+        // From here on these are rooms that the client has.
+        self.memberships.iter_mut().for_each(|membership| membership.resumed = true);
+    }
+
+    fn welcome(&mut self) -> Outgoing {
+        self.shown_live = self.light.live;
+        let welcome = ServerFrame::Welcome {
+            session: &self.name,
+            rooms: self.room_welcomes(|membership| membership.start),
+            heartbeat: self.limits.heartbeat.as_secs(),
+            expires_at: self.expires_at(),
+            live: self.light.live,
+        };
+        Outgoing::Text(welcome.to_json().into())
+    }
+
+    fn room_welcomes(&self, cursor: impl Fn(&Membership) -> Cursor) -> BTreeMap<&str, RoomWelcome> {
+        let welcome = |m: &Membership| RoomWelcome { cursor: cursor(m), resumed: m.resumed };
+        self.memberships.iter().map(|membership| (membership.room.as_str(), welcome(membership))).collect()
+    }
+
+    fn expires_at(&self) -> Micros {
+        self.identity.as_ref().map_or(Micros(0), |identity| identity.expires_at)
+    }
+
+    /// An event of a room, handed to everyone in its fan-out.
+    pub fn deliver(&mut self, room: &RoomName, event: &Arc<Event>, now: Now) -> Delivery {
+        let Some(index) = self.index(room) else {
+            return Delivery::NotHere;
+        };
+        if self.memberships[index].standing != Standing::Live || self.is_closing() {
+            return Delivery::NotHere;
+        }
+        if self.is_congested() {
+            self.memberships[index].standing = Standing::Behind;
+            self.note_standing(now);
+            return Delivery::FellBehind;
+        }
+        if self.take_event(index, Arc::clone(event)) { Delivery::Queued } else { Delivery::Filtered }
+    }
+
+    /// The worker missed something: the session is behind in the room, and catches up by itself.
+    pub fn lost_track(&mut self, room: &RoomName, now: Now) {
+        if let Some(index) = self.index(room)
+            && self.memberships[index].standing == Standing::Live
+        {
+            self.memberships[index].standing = Standing::Behind;
+            self.note_standing(now);
+        }
+    }
+
+    fn take_event(&mut self, index: usize, event: Arc<Event>) -> bool {
+        let membership = &mut self.memberships[index];
+        membership.cursor.stream = event.stream;
+        membership.cursor.offset = event.offset;
+        let allowed = self.identity.as_ref().is_some_and(|identity| identity.types.takes(&event.event_type));
+        let takes = event.kind == RecordKind::Resync || (allowed && self.wanted.takes(&event.event_type));
+        if takes {
+            membership.told = event.offset;
+            self.push(Outgoing::Event(event));
+        }
+        takes
+    }
+
+    /// Everyone in the room has to fetch anew.
+    pub fn resync(&mut self, room: &RoomName, cursor: Cursor, reason: &str) {
+        let Some(index) = self.index(room) else { return };
+        let membership = &mut self.memberships[index];
+        // Who waits for the hub's first answer gets one of the new history.
+        if membership.standing == Standing::New {
+            return;
+        }
+        membership.cursor = cursor;
+        membership.told = cursor.offset;
+        self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor, reason });
+    }
+
+    /// The light changed.
+    pub fn set_light(&mut self, light: Light, now: Now) {
+        self.light = light;
+        self.show_light(now);
+    }
+
+    fn show_light(&mut self, now: Now) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        let too_far_behind =
+            self.behind_since.is_some_and(|since| now.instant.duration_since(since) > BEHIND);
+        let live = self.light.live && !too_far_behind;
+        if live == self.shown_live {
+            return;
+        }
+        self.shown_live = live;
+        let since = if too_far_behind { now.wall } else { self.light.since };
+        let reason = if self.light.live && too_far_behind { "slow" } else { self.light.reason };
+        self.push_frame(&ServerFrame::Status { live, since, reason });
+    }
+
+    fn note_standing(&mut self, now: Now) {
+        let behind =
+            self.memberships.iter().any(|m| matches!(m.standing, Standing::Behind | Standing::CatchingUp));
+        if !behind {
+            self.behind_since = None;
+        } else if self.behind_since.is_none() {
+            self.behind_since = Some(now.instant);
+        }
+    }
+
+    /// Answers a client's `ping`.
+    pub fn pong(&mut self) {
+        self.push_frame(&ServerFrame::Pong);
+    }
+
+    /// Queues what is not an event.
+    pub fn push(&mut self, outgoing: Outgoing) {
+        if self.is_closing() {
+            return;
+        }
+        self.queued_bytes += outgoing.size();
+        self.queue.push_back(outgoing);
+    }
+
+    fn push_frame(&mut self, frame: &ServerFrame<'_>) {
+        self.push(Outgoing::Text(frame.to_json().into()));
+    }
+
+    /// Takes the next thing to send; nothing before the welcome.
+    pub fn next_outgoing(&mut self) -> Option<Outgoing> {
+        if self.phase == Phase::Joining {
+            return None;
+        }
+        let outgoing = self.queue.pop_front()?;
+        self.queued_bytes -= outgoing.size();
+        if self.queue.is_empty() && self.queue.capacity() > 64 {
+            self.queue = VecDeque::new();
+        }
+        Some(outgoing)
+    }
+
+    /// The transport wrote something. When the queue has drained, rooms in which the session is behind are
+    /// joined again.
+    pub fn wrote(&mut self, now: Now) -> Vec<Effect> {
+        self.last_progress = now.instant;
+        self.catch_up()
+    }
+
+    /// Joins the rooms again in which the session is behind, once nothing waits for the socket any more.
+    pub fn catch_up(&mut self) -> Vec<Effect> {
+        if self.phase != Phase::Open || !self.queue.is_empty() || self.behind_since.is_none() {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        for membership in self.memberships.iter_mut().filter(|m| m.standing == Standing::Behind) {
+            self.attempts = self.attempts.wrapping_add(1);
+            membership.standing = Standing::CatchingUp;
+            membership.attempt = self.attempts;
+            let resume = Resume::After(membership.cursor);
+            effects.push(Effect::Join(membership.room.clone(), resume, membership.attempt));
+        }
+        effects
+    }
+
+    /// Begins to close.
+    pub fn close(&mut self, code: CloseCode, reason: &'static str, now: Now) {
+        if self.is_closing() {
+            return;
+        }
+        // Nothing but the close reaches a client that was not welcomed, or that does not read.
+        if self.phase == Phase::Joining || code == CloseCode::TooSlow {
+            self.queue.clear();
+            self.queued_bytes = 0;
+        }
+        self.push(Outgoing::Close(code, reason));
+        self.phase = Phase::Closing { until: now.instant + self.limits.closing };
+    }
+
+    /// Sends the client elsewhere.
+    pub fn bye(&mut self, code: CloseCode, reconnect_in: Duration, now: Now) {
+        let milliseconds = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
+        self.push_frame(&ServerFrame::bye(code, milliseconds));
+        self.close(code, "this edge is going away", now);
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Now) -> Vec<Effect> {
+        match self.phase {
+            Phase::SigningIn { until } if now.instant >= until => {
+                self.close(CloseCode::SignInTimeout, "no sign-in in time", now);
+            }
+            Phase::Open | Phase::Joining => {
+                self.watch_expiry(now);
+                self.watch_life(now);
+                self.tell_cursors(now);
+                self.show_light(now);
+            }
+            _ => {}
+        }
+        self.catch_up()
+    }
+
+    fn watch_expiry(&mut self, now: Now) {
+        let left = self.expires_at().0.saturating_sub(now.wall.0);
+        if left <= 0 {
+            self.close(CloseCode::Token, "the token has expired", now);
+        } else if left <= EXPIRY_NOTICE_SECONDS * 1_000_000
+            && !self.expiry_noticed
+            && self.phase == Phase::Open
+        {
+            self.expiry_noticed = true;
+            let seconds = u64::try_from(left.div_euclid(1_000_000)).unwrap_or(0);
+            self.push_frame(&ServerFrame::TokenExpiring { r#in: seconds });
+        }
+    }
+
+    fn watch_life(&mut self, now: Now) {
+        let since = |moment: Instant| now.instant.saturating_duration_since(moment);
+        if !self.queue.is_empty()
+            && self.phase == Phase::Open
+            && since(self.last_progress) > self.limits.stalled
+        {
+            self.close(CloseCode::TooSlow, "the client reads too slowly", now);
+        } else if since(self.last_received) > 2 * self.limits.heartbeat {
+            self.close(CloseCode::TooSlow, "no sign of life", now);
+        } else if since(self.last_received.max(self.last_ping)) >= self.limits.heartbeat {
+            self.last_ping = now.instant;
+            self.push(Outgoing::Ping);
+        }
+        if self.queue.is_empty() {
+            self.last_progress = now.instant;
+        }
+    }
+
+    /// With a filter, much can pass that the client does not see; its cursor must not fall off the log for that.
+    fn tell_cursors(&mut self, now: Now) {
+        let due = now.instant.saturating_duration_since(self.last_cursor_notice) >= CURSOR_NOTICE;
+        if !due || self.phase != Phase::Open {
+            return;
+        }
+        self.last_cursor_notice = now.instant;
+        let mut frames = Vec::new();
+        for membership in &mut self.memberships {
+            if membership.told < membership.cursor.offset {
+                membership.told = membership.cursor.offset;
+                let frame = ServerFrame::Cursor { room: membership.room.as_str(), cursor: membership.cursor };
+                frames.push(Outgoing::Text(frame.to_json().into()));
+            }
+        }
+        frames.into_iter().for_each(|frame| self.push(frame));
+    }
+
+    /// Where the session stands in the worker's list of the room's members.
+    pub fn slot(&self, room: &RoomName) -> Option<usize> {
+        self.index(room).map(|index| self.memberships[index].slot)
+    }
+
+    /// Notes it.
+    pub fn set_slot(&mut self, room: &RoomName, slot: usize) {
+        if let Some(index) = self.index(room) {
+            self.memberships[index].slot = slot;
+        }
+    }
+
+    /// Whether the hub has yet to answer the first join of the room.
+    pub fn is_new_to(&self, room: &RoomName) -> bool {
+        self.index(room).is_some_and(|index| self.memberships[index].standing == Standing::New)
+    }
+
+    /// Whether something waits for the socket.
+    pub fn has_outgoing(&self) -> bool {
+        !self.queue.is_empty() && self.phase != Phase::Joining
+    }
+
+    /// Whether the worker has the session in its list of the room's members.
+    pub fn is_member(&self, room: &RoomName) -> bool {
+        self.index(room).is_some_and(|index| self.memberships[index].standing == Standing::Live)
+    }
+
+    fn index(&self, room: &RoomName) -> Option<usize> {
+        self.memberships.iter().position(|membership| membership.room == *room)
+    }
+}

@@ -1,0 +1,208 @@
+//! The driver of one WebSocket: bytes in, messages to the session; the session's queue out, many frames a write.
+//!
+//! It runs inside the upgrade's future on the raw stream. An idle socket holds no buffers: what is read goes
+//! through a buffer that all sockets of the thread share, what is written are the shared frames themselves.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use rowcast_protocol::CloseCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::session::Outgoing;
+use crate::wire::{self, Decoder, Incoming};
+use crate::worker::{Connection, Worker, now};
+
+/// Frames that leave in one write.
+const FRAMES_A_WRITE: usize = 64;
+
+/// Messages that are taken from one socket before others have their turn.
+const MESSAGES_A_TURN: usize = 32;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into_boxed_slice());
+}
+
+/// One socket.
+pub struct Socket<IO> {
+    io: IO,
+    connection: Rc<Connection>,
+    worker: Rc<RefCell<Worker>>,
+    decoder: Decoder,
+    writing: VecDeque<Bytes>,
+    close_written: Option<CloseCode>,
+    ended: bool,
+}
+
+enum Turn {
+    /// Nothing to do until something happens.
+    Wait,
+    /// There may be more to do at once.
+    Again,
+    /// The socket is done with.
+    End,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+    /// A socket whose handshake is done; `received` came with it.
+    pub fn new(
+        io: IO,
+        received: &[u8],
+        max_message: usize,
+        connection: Rc<Connection>,
+        worker: Rc<RefCell<Worker>>,
+    ) -> Self {
+        let mut decoder = Decoder::new(max_message);
+        decoder.feed(received);
+        Self { io, connection, worker, decoder, writing: VecDeque::new(), close_written: None, ended: false }
+    }
+
+    /// Runs until the socket ends; the close code that was sent, if one was.
+    pub async fn run(mut self) -> Option<CloseCode> {
+        self.take_messages();
+        std::future::poll_fn(|context| self.poll(context)).await;
+        self.worker.borrow_mut().disconnect(&self.connection);
+        self.close_written
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.connection.set_waker(context.waker());
+        for _ in 0..MESSAGES_A_TURN {
+            match self.turn(context) {
+                Turn::Wait => return Poll::Pending,
+                Turn::End => return Poll::Ready(()),
+                Turn::Again => {}
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(&mut self, context: &mut Context<'_>) -> Turn {
+        if let Poll::Ready(Err(error)) = self.poll_write(context) {
+            tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
+            return Turn::End;
+        }
+        if self.connection.session.borrow().is_over(now()) || self.ended {
+            return Turn::End;
+        }
+        if self.connection.session.borrow().is_congested() {
+            return Turn::Wait;
+        }
+        match self.poll_read(context) {
+            Poll::Pending => Turn::Wait,
+            Poll::Ready(Ok(0)) => Turn::End,
+            Poll::Ready(Ok(_)) => Turn::Again,
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
+                Turn::End
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let received = SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
+            // After a close was sent, whatever comes is only waited for to end.
+            if self.close_written.is_none() {
+                self.decoder.feed(buffer.filled());
+            }
+            Poll::Ready(std::io::Result::Ok(buffer.filled().len()))
+        });
+        let received = ready!(received)?;
+        if received > 0 {
+            self.connection.session.borrow_mut().received(now());
+            self.take_messages();
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    fn take_messages(&mut self) {
+        while !self.connection.session.borrow().is_closing() {
+            match self.decoder.next_message() {
+                Ok(None) => return,
+                Ok(Some(Incoming::Text(text))) => self.worker.borrow_mut().message(&self.connection, &text),
+                Ok(Some(Incoming::Ping(payload))) => {
+                    self.connection.session.borrow_mut().push(Outgoing::Pong(payload));
+                }
+                Ok(Some(Incoming::Pong)) => {}
+                Ok(Some(Incoming::Close)) => {
+                    self.connection.session.borrow_mut().close(CloseCode::Normal, "", now());
+                    self.ended = true;
+                }
+                Err(code) => {
+                    let reason = match code {
+                        CloseCode::TooLarge => "the message is too large",
+                        CloseCode::NotUtf8 => "text must be UTF-8",
+                        CloseCode::Malformed => "rowcast.v1 has no binary messages",
+                        _ => "not a valid WebSocket frame",
+                    };
+                    self.connection.session.borrow_mut().close(code, reason, now());
+                }
+            }
+        }
+    }
+
+    /// Writes what is queued; ready when nothing is left.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            self.fill();
+            if self.writing.is_empty() {
+                return Pin::new(&mut self.io).poll_flush(context);
+            }
+            let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+            for (slice, frame) in slices.iter_mut().zip(&self.writing) {
+                *slice = IoSlice::new(frame);
+            }
+            let used = self.writing.len().min(FRAMES_A_WRITE);
+            let written = ready!(Pin::new(&mut self.io).poll_write_vectored(context, &slices[..used]))?;
+            if written == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+            let effects = self.connection.session.borrow_mut().wrote(now());
+            if !effects.is_empty() {
+                self.worker.borrow_mut().carry_out(&self.connection, effects);
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        let mut session = self.connection.session.borrow_mut();
+        while self.writing.len() < FRAMES_A_WRITE {
+            let Some(outgoing) = session.next_outgoing() else {
+                break;
+            };
+            self.writing.push_back(match outgoing {
+                Outgoing::Event(event) => event.websocket_frame().clone(),
+                Outgoing::Text(json) => wire::text_frame(&json),
+                Outgoing::Ping => wire::ping_frame(),
+                Outgoing::Pong(payload) => wire::pong_frame(&payload),
+                Outgoing::Close(code, reason) => {
+                    self.close_written = Some(code);
+                    wire::close_frame(code, reason)
+                }
+            });
+        }
+        if self.writing.is_empty() && self.writing.capacity() > 0 {
+            self.writing = VecDeque::new();
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(frame) = self.writing.front_mut() {
+            if written < frame.len() {
+                frame.advance(written);
+                return;
+            }
+            written -= frame.len();
+            self.writing.pop_front();
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! WebSocket framing over bytes, without IO: what a client sent, what it is sent.
+//!
+//! The frame parser is actix-http's. What it does not do is done here: the declared length is judged before the
+//! payload arrives, fragments are put together within a bound, text is checked to be UTF-8.
+
+use actix_http::ws::{OpCode, Parser, ProtocolError};
+use bytes::{Bytes, BytesMut};
+use rowcast_protocol::CloseCode;
+
+/// Something that a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole text message.
+    Text(String),
+    /// To be answered with the same payload.
+    Ping(Bytes),
+    /// A sign of life.
+    Pong,
+    /// The client closes.
+    Close,
+}
+
+/// Takes bytes as they come and gives out messages.
+#[derive(Debug)]
+pub struct Decoder {
+    buffer: BytesMut,
+    fragments: Option<BytesMut>,
+    max_message: usize,
+}
+
+impl Decoder {
+    /// Messages have at most `max_message` bytes, and no more than that is ever buffered for one.
+    pub fn new(max_message: usize) -> Self {
+        Self { buffer: BytesMut::new(), fragments: None, max_message }
+    }
+
+    /// Adds what was received.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next message, if it is complete.
+    pub fn next_message(&mut self) -> Result<Option<Incoming>, CloseCode> {
+        loop {
+            let buffered = self.fragments.as_ref().map_or(0, BytesMut::len);
+            if declared_length(&self.buffer)
+                .is_some_and(|length| length > (self.max_message - buffered) as u64)
+            {
+                return Err(CloseCode::TooLarge);
+            }
+            let parsed =
+                Parser::parse(&mut self.buffer, true, self.max_message).map_err(|error| match error {
+                    ProtocolError::Overflow => CloseCode::TooLarge,
+                    _ => CloseCode::Protocol,
+                })?;
+            let Some((finished, opcode, payload)) = parsed else {
+                return Ok(None);
+            };
+            let payload = payload.unwrap_or_default();
+            if let Some(incoming) = self.take(finished, opcode, payload)? {
+                self.release();
+                return Ok(Some(incoming));
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        finished: bool,
+        opcode: OpCode,
+        payload: BytesMut,
+    ) -> Result<Option<Incoming>, CloseCode> {
+        match opcode {
+            OpCode::Ping | OpCode::Pong | OpCode::Close if !finished => Err(CloseCode::Protocol),
+            OpCode::Ping => Ok(Some(Incoming::Ping(payload.freeze()))),
+            OpCode::Pong => Ok(Some(Incoming::Pong)),
+            OpCode::Close => {
+                Parser::try_parse_close_payload(&payload).map_err(|_| CloseCode::Protocol)?;
+                Ok(Some(Incoming::Close))
+            }
+            OpCode::Text if self.fragments.is_some() => Err(CloseCode::Protocol),
+            OpCode::Text if finished => text(payload.into()).map(Some),
+            OpCode::Text => {
+                self.fragments = Some(payload);
+                Ok(None)
+            }
+            OpCode::Continue => {
+                let mut fragments = self.fragments.take().ok_or(CloseCode::Protocol)?;
+                fragments.extend_from_slice(&payload);
+                if finished {
+                    return text(fragments.into()).map(Some);
+                }
+                self.fragments = Some(fragments);
+                Ok(None)
+            }
+            // The protocol has no binary messages.
+            OpCode::Binary => Err(CloseCode::Malformed),
+            OpCode::Bad => Err(CloseCode::Protocol),
+        }
+    }
+
+    /// An idle socket holds no buffer.
+    fn release(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+fn text(payload: Vec<u8>) -> Result<Incoming, CloseCode> {
+    String::from_utf8(payload).map(Incoming::Text).map_err(|_| CloseCode::NotUtf8)
+}
+
+/// The payload's length that the frame at the buffer's begin declares; `None` until its header is there.
+fn declared_length(buffer: &[u8]) -> Option<u64> {
+    match buffer.get(1)? & 0x7f {
+        126 => Some(u64::from(u16::from_be_bytes(*buffer.get(2..4)?.first_chunk()?))),
+        127 => Some(u64::from_be_bytes(*buffer.get(2..10)?.first_chunk()?)),
+        short => Some(u64::from(short)),
+    }
+}
+
+/// A text frame.
+pub fn text_frame(payload: &[u8]) -> Bytes {
+    frame(payload, OpCode::Text)
+}
+
+/// An empty ping.
+pub fn ping_frame() -> Bytes {
+    Bytes::from_static(&[0x89, 0])
+}
+
+/// The answer to a ping.
+pub fn pong_frame(payload: &[u8]) -> Bytes {
+    frame(payload, OpCode::Pong)
+}
+
+/// A close frame; of the reason, as much as fits.
+pub fn close_frame(code: CloseCode, reason: &str) -> Bytes {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    frame(&[&code.code().to_be_bytes(), &reason.as_bytes()[..end]].concat(), OpCode::Close)
+}
+
+fn frame(payload: &[u8], opcode: OpCode) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(payload.len() + 10);
+    Parser::write_message(&mut bytes, payload, opcode, true, false);
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn masked(payload: &[u8], opcode: OpCode, finished: bool) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        Parser::write_message(&mut bytes, payload, opcode, finished, true);
+        bytes
+    }
+
+    fn drain(decoder: &mut Decoder) -> Result<Vec<Incoming>, CloseCode> {
+        std::iter::from_fn(|| decoder.next_message().transpose()).collect()
+    }
+
+    #[test]
+    fn a_frame_that_declares_too_much_is_refused_before_its_payload_arrives() {
+        let mut decoder = Decoder::new(1_000);
+        decoder.feed(&[0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(decoder.next_message(), Err(CloseCode::TooLarge));
+        let mut decoder = Decoder::new(1_000);
+        decoder.feed(&masked(&[b'a'; 900], OpCode::Text, false));
+        assert_eq!(decoder.next_message(), Ok(None));
+        decoder.feed(&masked(&[b'a'; 101], OpCode::Continue, true)[..2]);
+        assert_eq!(decoder.next_message(), Err(CloseCode::TooLarge));
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_closes_with_the_code_for_it() {
+        let cases: [(&[u8], CloseCode); 7] = [
+            (&[0x81, 0x01, b'a'], CloseCode::Protocol),
+            (&[0xc1, 0x80, 0, 0, 0, 0], CloseCode::Protocol),
+            (&[0x83, 0x80, 0, 0, 0, 0], CloseCode::Protocol),
+            (&masked(b"x", OpCode::Continue, true), CloseCode::Protocol),
+            (&masked(b"x", OpCode::Ping, false), CloseCode::Protocol),
+            (&masked(b"x", OpCode::Binary, true), CloseCode::Malformed),
+            (&masked(&[0xff], OpCode::Text, true), CloseCode::NotUtf8),
+        ];
+        for (bytes, code) in cases {
+            let mut decoder = Decoder::new(1_000);
+            decoder.feed(bytes);
+            assert_eq!(decoder.next_message(), Err(code), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn control_frames_may_come_between_fragments() {
+        let mut decoder = Decoder::new(1_000);
+        for bytes in [
+            masked(b"he", OpCode::Text, false),
+            masked(b"?", OpCode::Ping, true),
+            masked(b"llo", OpCode::Continue, true),
+        ] {
+            decoder.feed(&bytes);
+        }
+        let expected = vec![Incoming::Ping(Bytes::from_static(b"?")), Incoming::Text("hello".to_owned())];
+        assert_eq!(drain(&mut decoder), Ok(expected));
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_at_a_character() {
+        let frame = close_frame(CloseCode::Token, &"ü".repeat(100));
+        assert_eq!(frame.len(), 2 + 2 + 122);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_round_trip_however_the_bytes_are_cut(
+            texts in prop::collection::vec("\\PC{0,300}", 1..5), cut in 1usize..50,
+        ) {
+            let mut stream = BytesMut::new();
+            for text in &texts {
+                Parser::write_message(&mut stream, text.as_bytes(), OpCode::Text, true, true);
+            }
+            let mut decoder = Decoder::new(4_096);
+            let mut received = Vec::new();
+            for chunk in stream.chunks(cut) {
+                decoder.feed(chunk);
+                received.extend(drain(&mut decoder).expect("valid frames"));
+            }
+            prop_assert_eq!(received, texts.into_iter().map(Incoming::Text).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn decoding_anything_never_panics_and_buffers_no_more_than_its_bound(chunks in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
+            let mut decoder = Decoder::new(256);
+            for chunk in chunks {
+                decoder.feed(&chunk);
+                if drain(&mut decoder).is_err() {
+                    break;
+                }
+                prop_assert!(decoder.fragments.as_ref().map_or(0, BytesMut::len) <= 256);
+                prop_assert!(decoder.buffer.len() <= 256 + 14);
+            }
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! One worker thread's sessions and their rooms: fan-out, and the way between sessions and the hub.
+//!
+//! Everything here runs on one thread and never waits. An event comes in once and goes to every local session of
+//! its room; the sockets' tasks are woken and write what is queued.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::RngExt;
+use rowcast_protocol::{ClientMessage, CloseCode, Cursor, Micros, RoomName};
+use tokio::sync::mpsc;
+
+use crate::auth::{TokenFault, Verifier};
+use crate::event::Event;
+use crate::light::Light;
+use crate::metrics::Metrics;
+use crate::room::{Answer, Join};
+use crate::session::{Delivery, Effect, Now, Session, SessionLimits};
+
+/// Names a session within its edge.
+pub type SessionKey = u64;
+
+/// Names a worker within its edge.
+pub type WorkerKey = usize;
+
+/// Who joins a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The worker.
+    pub worker: WorkerKey,
+    /// The session there.
+    pub session: SessionKey,
+    /// The session's number for this attempt.
+    pub attempt: u32,
+}
+
+/// From the hub to a worker, in order.
+#[derive(Debug)]
+pub enum ToWorker {
+    /// The answer to a session's join.
+    Joined {
+        /// Whose.
+        ticket: Ticket,
+        /// Which room.
+        room: RoomName,
+        /// The answer.
+        answer: Answer,
+    },
+    /// An event of a room.
+    Event(RoomName, Arc<Event>),
+    /// Everyone in the room has to fetch anew.
+    Resync(RoomName, Cursor, &'static str),
+    /// Events of this room did not fit into the channel.
+    LostTrack(RoomName),
+    /// The light changed.
+    Light(Light),
+    /// Sockets are to be sent elsewhere, spread over this time.
+    Drain(Duration),
+}
+
+/// From a worker to the hub.
+#[derive(Debug)]
+pub enum ToHub {
+    /// A worker is there.
+    Register(WorkerKey, mpsc::Sender<ToWorker>),
+    /// A session wants to join a room.
+    Join(RoomName, Join<Ticket>),
+    /// No session of this worker is in the room any more.
+    Leave(RoomName, WorkerKey),
+    /// Every worker is to send its sockets elsewhere, spread over this time.
+    Drain(Duration),
+}
+
+/// A session and who is to be woken when something waits for its socket.
+pub struct Connection {
+    /// Names it.
+    pub key: SessionKey,
+    /// The session.
+    pub session: RefCell<Session>,
+    waker: RefCell<Option<Waker>>,
+    bye_at: RefCell<Option<Instant>>,
+}
+
+impl Connection {
+    /// Has the socket's task run.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Notes whom to wake.
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut current = self.waker.borrow_mut();
+        match &*current {
+            Some(known) if known.will_wake(waker) => {}
+            _ => *current = Some(waker.clone()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct LocalRoom {
+    /// Sessions at the room's end; each knows its place here.
+    members: Vec<Rc<Connection>>,
+    /// Sessions that have the room, at its end or not.
+    interested: usize,
+}
+
+/// One worker thread's state.
+pub struct Worker {
+    key: WorkerKey,
+    verifier: Arc<Verifier>,
+    limits: SessionLimits,
+    metrics: Arc<Metrics>,
+    light: Light,
+    connections: HashMap<SessionKey, Rc<Connection>>,
+    rooms: HashMap<RoomName, LocalRoom>,
+    to_hub: mpsc::Sender<ToHub>,
+    /// What did not fit into the channel; sent before anything else. At most a join for each room of a session.
+    backlog: VecDeque<ToHub>,
+    draining: Option<(Instant, Duration)>,
+    next: SessionKey,
+}
+
+/// The time on both clocks.
+pub fn now() -> Now {
+    Now { instant: Instant::now(), wall: Micros::from_system_time(SystemTime::now()) }
+}
+
+impl Worker {
+    /// A worker without sessions. The light is dark until the hub has spoken.
+    pub fn new(
+        key: WorkerKey,
+        verifier: Arc<Verifier>,
+        limits: SessionLimits,
+        metrics: Arc<Metrics>,
+        to_hub: mpsc::Sender<ToHub>,
+    ) -> Self {
+        let light = Light { live: false, since: now().wall, reason: "starting" };
+        Self {
+            key,
+            verifier,
+            limits,
+            metrics,
+            light,
+            connections: HashMap::new(),
+            rooms: HashMap::new(),
+            to_hub,
+            backlog: VecDeque::new(),
+            draining: None,
+            next: 0,
+        }
+    }
+
+    /// Makes the worker known to the hub.
+    pub fn register(&mut self, sender: mpsc::Sender<ToWorker>) {
+        self.tell_hub(ToHub::Register(self.key, sender));
+    }
+
+    /// A new socket, with the token if the handshake brought one.
+    pub fn connect(&mut self, token: Option<&str>) -> Rc<Connection> {
+        let now = now();
+        self.next += 1;
+        let key = self.next;
+        let name = format!("{:016x}", rand::rng().random::<u64>());
+        let connection = Rc::new(Connection {
+            key,
+            session: RefCell::new(Session::new(name, self.limits, self.light, now)),
+            waker: RefCell::new(None),
+            bye_at: RefCell::new(self.draining.map(|(until, _)| bye_time(now.instant, until))),
+        });
+        self.connections.insert(key, Rc::clone(&connection));
+        self.metrics.connections.inc();
+        if let Some(token) = token {
+            self.sign_in(&connection, token, &Default::default(), None, now);
+        }
+        connection
+    }
+
+    /// The socket is gone.
+    pub fn disconnect(&mut self, connection: &Rc<Connection>) {
+        if self.connections.remove(&connection.key).is_none() {
+            return;
+        }
+        self.metrics.connections.dec();
+        let rooms: Vec<_> = connection.session.borrow().rooms().cloned().collect();
+        for room in rooms {
+            self.leave(connection, &room);
+        }
+    }
+
+    /// How many sockets there are.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// A text message from the client.
+    pub fn message(&mut self, connection: &Rc<Connection>, text: &str) {
+        let now = now();
+        match ClientMessage::parse(text) {
+            Ok(ClientMessage::Ping) => connection.session.borrow_mut().pong(),
+            Ok(ClientMessage::Auth(auth)) if connection.session.borrow().is_signing_in() => {
+                self.sign_in(connection, &auth.token, &auth.resume, auth.types.as_deref(), now);
+            }
+            Ok(ClientMessage::Auth(_)) => {
+                self.close(
+                    connection,
+                    CloseCode::Malformed,
+                    "signed in already: use refresh for a new token",
+                    now,
+                );
+            }
+            Ok(ClientMessage::Refresh { token }) => self.refresh(connection, &token, now),
+            Err(error) => {
+                tracing::debug!(session = connection.session.borrow().name(), %error, "malformed message");
+                self.close(connection, CloseCode::Malformed, "not a message of rowcast.v1", now);
+            }
+        }
+    }
+
+    fn sign_in(
+        &mut self,
+        connection: &Rc<Connection>,
+        token: &str,
+        resume: &std::collections::BTreeMap<String, String>,
+        types: Option<&[String]>,
+        now: Now,
+    ) {
+        match self.verifier.verify(token, now.wall) {
+            Ok(identity) => {
+                self.metrics.sign_in("ok");
+                let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
+                self.carry_out(connection, effects);
+            }
+            Err(fault) => {
+                self.metrics.sign_in(fault.label());
+                self.refuse(connection, fault, now);
+            }
+        }
+    }
+
+    fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {
+        match self.verifier.verify(token, now.wall) {
+            Ok(identity) => {
+                let left: Vec<RoomName> = {
+                    let session = connection.session.borrow();
+                    session.rooms().filter(|room| !identity.rooms.contains(room)).cloned().collect()
+                };
+                // The worker's lists are put right while the session still knows its places in them.
+                for room in &left {
+                    self.leave(connection, room);
+                }
+                let effects = connection.session.borrow_mut().refresh(identity, now);
+                let joins = effects.into_iter().filter(|effect| matches!(effect, Effect::Join(..))).collect();
+                self.carry_out(connection, joins);
+            }
+            Err(fault) => self.refuse(connection, fault, now),
+        }
+    }
+
+    fn refuse(&mut self, connection: &Rc<Connection>, fault: TokenFault, now: Now) {
+        self.close(connection, fault.close_code(), fault.message(), now);
+    }
+
+    /// Closes a session from this side.
+    pub fn close(&self, connection: &Rc<Connection>, code: CloseCode, reason: &'static str, now: Now) {
+        connection.session.borrow_mut().close(code, reason, now);
+        connection.wake();
+    }
+
+    /// Does what a session asked for.
+    pub fn carry_out(&mut self, connection: &Rc<Connection>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Join(room, resume, attempt) => {
+                    if resume_is_first(connection, &room) {
+                        self.rooms.entry(room.clone()).or_default().interested += 1;
+                    }
+                    let ticket = Ticket { worker: self.key, session: connection.key, attempt };
+                    self.tell_hub(ToHub::Join(room, Join { ticket, resume }));
+                }
+                Effect::Leave(room) => self.leave(connection, &room),
+            }
+        }
+    }
+
+    fn leave(&mut self, connection: &Rc<Connection>, room: &RoomName) {
+        if connection.session.borrow().is_member(room) {
+            self.remove_member(connection, room);
+        }
+        let Some(local) = self.rooms.get_mut(room) else {
+            return;
+        };
+        local.interested -= 1;
+        if local.interested == 0 {
+            self.rooms.remove(room);
+            self.tell_hub(ToHub::Leave(room.clone(), self.key));
+        }
+    }
+
+    fn tell_hub(&mut self, message: ToHub) {
+        self.backlog.push_back(message);
+        self.flush_backlog();
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some(message) = self.backlog.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(message)) = self.to_hub.try_send(message) {
+                self.backlog.push_front(message);
+                return;
+            }
+        }
+    }
+
+    /// Something from the hub.
+    pub fn receive(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::Event(room, event) => self.fan_out(&room, &event),
+            ToWorker::Joined { ticket, room, answer } => self.joined(ticket, &room, answer),
+            ToWorker::Resync(room, cursor, reason) => {
+                self.metrics.resyncs(reason).inc();
+                self.for_each_in(&room, |session, _| session.resync(&room, cursor, reason));
+            }
+            ToWorker::LostTrack(room) => self.lost_track(&room),
+            ToWorker::Light(light) => {
+                self.light = light;
+                let now = now();
+                for connection in self.connections.values() {
+                    connection.session.borrow_mut().set_light(light, now);
+                    connection.wake();
+                }
+            }
+            ToWorker::Drain(window) => self.drain(window),
+        }
+    }
+
+    fn fan_out(&mut self, room: &RoomName, event: &Arc<Event>) {
+        let Some(local) = self.rooms.get(room) else { return };
+        let now = now();
+        let mut queued = 0;
+        let mut fell_behind = Vec::new();
+        for connection in &local.members {
+            match connection.session.borrow_mut().deliver(room, event, now) {
+                Delivery::Queued => queued += 1,
+                Delivery::Filtered => continue,
+                Delivery::FellBehind => fell_behind.push(Rc::clone(connection)),
+                Delivery::NotHere => continue,
+            }
+            connection.wake();
+        }
+        self.metrics.deliveries.inc_by(queued);
+        self.metrics.slow_sessions.inc_by(fell_behind.len() as u64);
+        for connection in fell_behind {
+            self.remove_member(&connection, room);
+        }
+    }
+
+    fn joined(&mut self, ticket: Ticket, room: &RoomName, answer: Answer) {
+        if !self.rooms.contains_key(room) {
+            // The session went before the hub opened the room for it.
+            return self.tell_hub(ToHub::Leave(room.clone(), self.key));
+        }
+        let Some(connection) = self.connections.get(&ticket.session).cloned() else {
+            return;
+        };
+        let now = now();
+        self.metrics.joined(&answer);
+        self.metrics.deliveries.inc_by(answer.events.len() as u64);
+        let joins = connection.session.borrow_mut().joined(room, ticket.attempt, answer, now);
+        if joins && let Some(local) = self.rooms.get_mut(room) {
+            connection.session.borrow_mut().set_slot(room, local.members.len());
+            local.members.push(Rc::clone(&connection));
+        }
+        let effects = connection.session.borrow_mut().catch_up();
+        self.carry_out(&connection, effects);
+        connection.wake();
+    }
+
+    fn lost_track(&mut self, room: &RoomName) {
+        let now = now();
+        let Some(local) = self.rooms.get_mut(room) else {
+            return;
+        };
+        for connection in std::mem::take(&mut local.members) {
+            connection.session.borrow_mut().lost_track(room, now);
+        }
+    }
+
+    fn for_each_in(&self, room: &RoomName, mut act: impl FnMut(&mut Session, Now)) {
+        let now = now();
+        // Rare, and it must reach the sessions too that are not at the room's end.
+        for connection in self.connections.values() {
+            let concerned = connection.session.borrow().rooms().any(|name| name == room);
+            if concerned {
+                act(&mut connection.session.borrow_mut(), now);
+                connection.wake();
+            }
+        }
+    }
+
+    fn remove_member(&mut self, connection: &Rc<Connection>, room: &RoomName) {
+        let Some(local) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let Some(slot) = connection.session.borrow().slot(room) else {
+            return;
+        };
+        if !local.members.get(slot).is_some_and(|member| Rc::ptr_eq(member, connection)) {
+            return;
+        }
+        local.members.swap_remove(slot);
+        if let Some(moved) = local.members.get(slot) {
+            moved.session.borrow_mut().set_slot(room, slot);
+        }
+    }
+
+    fn drain(&mut self, window: Duration) {
+        let now = now().instant;
+        let until = now + window;
+        self.draining = Some((until, window));
+        for connection in self.connections.values() {
+            *connection.bye_at.borrow_mut() = Some(bye_time(now, until));
+        }
+    }
+
+    /// Lets time pass for every session.
+    pub fn tick(&mut self) {
+        self.flush_backlog();
+        let now = now();
+        let mut effects = Vec::new();
+        for connection in self.connections.values() {
+            let mut session = connection.session.borrow_mut();
+            let waited_for = session.tick(now);
+            if !waited_for.is_empty() {
+                effects.push((Rc::clone(connection), waited_for));
+            }
+            if connection.bye_at.borrow().is_some_and(|at| now.instant >= at) && !session.is_closing() {
+                // Clients come back to another edge, not all in the same moment.
+                let reconnect_in = Duration::from_millis(rand::rng().random_range(100..2_000));
+                session.bye(CloseCode::Restart, reconnect_in, now);
+            }
+            if session.has_outgoing() || session.is_closing() {
+                connection.wake();
+            }
+        }
+        for (connection, effects) in effects {
+            self.carry_out(&connection, effects);
+        }
+    }
+}
+
+/// Whether this is the session's first join of the room, rather than another attempt to catch up.
+fn resume_is_first(connection: &Connection, room: &RoomName) -> bool {
+    connection.session.borrow().is_new_to(room)
+}
+
+fn bye_time(now: Instant, until: Instant) -> Instant {
+    let window = until.saturating_duration_since(now);
+    now + window.mul_f64(rand::rng().random_range(0.0..1.0))
+}
