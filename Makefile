@@ -1,0 +1,42 @@
+# Everything a developer does by hand. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARIES := -p rowcast-cli -p rowcast-listener -p rowcast-edge
+
+# How long `make demo` runs; until Ctrl-C unless given.
+SECONDS :=
+# Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
+DIR :=
+
+.PHONY: help setup build demo test test-long fmt lint clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, build tools (apt or brew)
+	@scripts/setup.sh
+
+build: setup ## Build the release binaries: rowcast, rowcast-listener, rowcast-edge
+	cargo build --release $(BINARIES) --bins
+
+demo: build ## Start all of Rowcast with bookings that change by themselves (SECONDS=20 ends it, DIR=... keeps it there)
+	@exec $(TARGET)/release/rowcast dev $(if $(DIR),--dir '$(DIR)') $(if $(SECONDS),--seconds $(SECONDS))
+
+test: setup ## Check format and lints, run all tests; the last line counts them
+	@scripts/test.py
+
+test-long: setup ## The tests that take longer (those marked #[ignore]), in release mode
+	@scripts/test.py --long
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: setup ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean: ## Remove what was built and the demo's data
+	cargo clean
+	rm -rf demo-data
