@@ -13,11 +13,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The first wait is about `least`, the longest `most`.
     pub fn new(least: Duration, most: Duration) -> Self {
-        Self {
-            least,
-            most,
-            next: least,
-        }
+        Self { least, most, next: least }
     }
 
     /// The next wait: between half of it and the whole, so that replicas do not come back together.

@@ -42,10 +42,7 @@ async fn until_due(term: &Term<'_>) {
     loop {
         let (settle, delete_at) = {
             let core = term.core();
-            (
-                core.raise_requested || core.losses_are_quiet,
-                core.delete_at(Instant::now()),
-            )
+            (core.raise_requested || core.losses_are_quiet, core.delete_at(Instant::now()))
         };
         match delete_at {
             _ if settle => return,
@@ -91,10 +88,7 @@ async fn delete(term: &Term<'_>, rows: &[Published]) -> Result<(), StoreError> {
 }
 
 fn key(row: &Published) -> RowKey {
-    RowKey {
-        id: row.id.row,
-        occurred_at_micros: row.id.occurred_at,
-    }
+    RowKey { id: row.id.row, occurred_at_micros: row.id.occurred_at }
 }
 
 /// The outbox holds the row still; its identity is all that is needed to find it there.

@@ -92,11 +92,7 @@ impl Config {
             ("listener.read_rows", self.listener.read_rows as u64, 1),
             ("listener.batch_commands", self.listener.batch_commands as u64, 1),
             ("listener.batch_bytes", self.listener.batch_bytes, 1),
-            (
-                "listener.remembered_rooms",
-                self.listener.remembered_rooms as u64,
-                1,
-            ),
+            ("listener.remembered_rooms", self.listener.remembered_rooms as u64, 1),
             ("redis.log_max_entries", self.redis.log_max_entries, 2),
         ];
         for (key, value, least) in positive {
@@ -138,22 +134,10 @@ mod tests {
     #[test]
     fn the_defaults_lack_only_an_address() {
         let mut config = Config::default();
-        assert!(
-            config
-                .validate()
-                .unwrap_err()
-                .to_string()
-                .contains("ROWCAST_DATABASE__URL")
-        );
+        assert!(config.validate().unwrap_err().to_string().contains("ROWCAST_DATABASE__URL"));
         config.database.url = "postgres://127.0.0.1/app".into();
         config.validate().expect("valid");
         config.redis.head_ttl = config.redis.log_ttl;
-        assert!(
-            config
-                .validate()
-                .unwrap_err()
-                .to_string()
-                .contains("redis.head_ttl")
-        );
+        assert!(config.validate().unwrap_err().to_string().contains("redis.head_ttl"));
     }
 }

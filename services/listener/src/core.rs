@@ -91,10 +91,7 @@ impl Core {
             let age = page.server_now_micros.saturating_sub(row.occurred_at_micros);
             let written = Past::ago(sent, Duration::from_micros(u64::try_from(age).unwrap_or(0)));
             rows.push(Row {
-                id: EventId {
-                    row: row.id,
-                    occurred_at: row.occurred_at_micros,
-                },
+                id: EventId { row: row.id, occurred_at: row.occurred_at_micros },
                 tx: row.tx,
                 room: row.room,
                 event_type: row.type_,
@@ -111,12 +108,7 @@ impl Core {
         }
         self.floor = floor;
         self.collect_published(now);
-        self.on_history(
-            page.raise_requested,
-            page.last_loss_micros,
-            page.server_now_micros,
-            now,
-        )
+        self.on_history(page.raise_requested, page.last_loss_micros, page.server_now_micros, now)
     }
 
     fn on_history(&mut self, raise: bool, last_loss: Option<i64>, server_now: i64, now: Instant) -> Asked {
@@ -128,10 +120,7 @@ impl Core {
         self.raise_requested |= raise;
         self.losses_are_quiet |=
             last_loss.is_some_and(|at| server_now.saturating_sub(at) >= LOSS_QUIET_MICROS);
-        Asked {
-            settle: self.raise_requested || self.losses_are_quiet,
-            new_loss,
-        }
+        Asked { settle: self.raise_requested || self.losses_are_quiet, new_loss }
     }
 
     /// What to send now.
@@ -154,9 +143,8 @@ impl Core {
 
     /// The heartbeat, if it is due and the way from the outbox to here is known to be open.
     fn heartbeat(&self, now: Instant) -> Option<Heartbeat> {
-        let read_lately = self
-            .read_completed
-            .is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
+        let read_lately =
+            self.read_completed.is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
         if now < self.heartbeat_due || !read_lately {
             return None;
         }
@@ -165,17 +153,13 @@ impl Core {
             generation: self.generation.0,
             lag_ms: u64::try_from(self.lag(now).as_millis()).unwrap_or(u64::MAX),
             at: Micros::from_system_time(SystemTime::now()).0,
-            impaired: self
-                .last_loss
-                .map(|_| "a trigger failed and lost events".to_owned()),
+            impaired: self.last_loss.map(|_| "a trigger failed and lost events".to_owned()),
         })
     }
 
     /// How long the oldest visible row has waited for Redis.
     pub fn lag(&self, now: Instant) -> Duration {
-        self.publisher
-            .oldest()
-            .map_or(Duration::ZERO, |since| since.age(now))
+        self.publisher.oldest().map_or(Duration::ZERO, |since| since.age(now))
     }
 
     /// Takes the answers to what was sent; says how many rows they published.

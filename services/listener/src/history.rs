@@ -31,10 +31,8 @@ pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Resul
         generation = cleaner.raise_generation(cause).await?;
         setting.metrics.on_generation_raised(generation, cause);
     }
-    let copied = state
-        .identity
-        .as_ref()
-        .is_some_and(|known| known.system_identifier != identity.system_identifier);
+    let copied =
+        state.identity.as_ref().is_some_and(|known| known.system_identifier != identity.system_identifier);
     if copied {
         // Transaction ids of the old cluster mean nothing here.
         let rows = cleaner.adopt_foreign_rows().await?;
@@ -44,34 +42,19 @@ pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Resul
         );
     }
     if cause.is_some() || state.identity.is_none() {
-        cleaner
-            .record_identity(installation, &identity, &state.redis_run_ids)
-            .await?;
+        cleaner.record_identity(installation, &identity, &state.redis_run_ids).await?;
     }
     if copied {
         return Err(Lost::Adopted);
     }
-    setting
-        .metrics
-        .generation
-        .set(crate::metrics::gauge(generation.0));
-    Ok((
-        Known {
-            identity,
-            run_ids: state.redis_run_ids,
-        },
-        generation,
-    ))
+    setting.metrics.generation.set(crate::metrics::gauge(generation.0));
+    Ok((Known { identity, run_ids: state.redis_run_ids }, generation))
 }
 
 /// Why this is not the recorded history; `None` where it is, or where none is recorded.
 fn difference(state: &State, installation: &str, identity: &Identity) -> Option<String> {
     let known = state.identity.as_ref()?;
-    if state
-        .installation
-        .as_deref()
-        .is_some_and(|recorded| recorded != installation)
-    {
+    if state.installation.as_deref().is_some_and(|recorded| recorded != installation) {
         return Some("the installation's name changed".to_owned());
     }
     if known.system_identifier != identity.system_identifier {
@@ -91,10 +74,7 @@ pub(crate) async fn recognise_redis(
     };
     if server.role != "master" {
         let detail = format!("it is a {}, and a master is needed", server.role);
-        return Ok(Err(BusError::Refused(Refusal {
-            code: "READONLY".to_owned(),
-            detail,
-        })));
+        return Ok(Err(BusError::Refused(Refusal { code: "READONLY".to_owned(), detail })));
     }
     let mut known = term.known.lock().await;
     let recorded = known.run_ids.get(NODE);
@@ -108,9 +88,7 @@ pub(crate) async fn recognise_redis(
     }
     tracing::info!(run_id = server.run_id, version = server.version, "Redis recorded");
     known.run_ids.insert(NODE.to_owned(), server.run_id);
-    term.cleaner
-        .record_identity(&term.setting.config.installation, &known.identity, &known.run_ids)
-        .await?;
+    term.cleaner.record_identity(&term.setting.config.installation, &known.identity, &known.run_ids).await?;
     Ok(Ok(()))
 }
 
@@ -125,18 +103,11 @@ async fn raise(term: &Term<'_>, cause: &str) -> Result<(), StoreError> {
 pub(crate) async fn settle(term: &Term<'_>) -> Result<(), StoreError> {
     let (requested, quiet) = {
         let mut core = term.core();
-        (
-            std::mem::take(&mut core.raise_requested),
-            std::mem::take(&mut core.losses_are_quiet),
-        )
+        (std::mem::take(&mut core.raise_requested), std::mem::take(&mut core.losses_are_quiet))
     };
     let mut raised = None;
     if requested {
-        raised = term
-            .cleaner
-            .settle_raise_requests()
-            .await?
-            .map(|generation| (generation, "requested"));
+        raised = term.cleaner.settle_raise_requests().await?.map(|generation| (generation, "requested"));
     }
     if quiet && let Some(generation) = term.cleaner.settle_losses().await? {
         raised = Some((generation, "triggers lost events"));
@@ -155,10 +126,7 @@ mod tests {
 
     #[test]
     fn only_another_history_than_the_recorded_one_raises_the_generation() {
-        let identity = Identity {
-            system_identifier: "7".to_owned(),
-            timeline: 1,
-        };
+        let identity = Identity { system_identifier: "7".to_owned(), timeline: 1 };
         let mut state = State {
             generation: Generation(1),
             last_cause: String::new(),
@@ -171,15 +139,9 @@ mod tests {
         state.installation = Some("default".to_owned());
         assert_eq!(difference(&state, "default", &identity), None);
         assert!(difference(&state, "other", &identity).is_some());
-        let promoted = Identity {
-            timeline: 2,
-            ..identity.clone()
-        };
+        let promoted = Identity { timeline: 2, ..identity.clone() };
         assert!(difference(&state, "default", &promoted).is_some());
-        let copied = Identity {
-            system_identifier: "8".to_owned(),
-            ..identity
-        };
+        let copied = Identity { system_identifier: "8".to_owned(), ..identity };
         assert!(difference(&state, "default", &copied).is_some());
     }
 }

@@ -43,20 +43,12 @@ pub async fn run(config: Config, admin_socket: TcpListener, shutdown: Signal) ->
     let metrics = metrics::ListenerMetrics::new(&registry)?;
     let handed_over = Signal::manual();
     let grace = config.listener.stop_timeout;
-    let setting = Arc::new(candidate::Setting::new(
-        config,
-        metrics,
-        &readiness,
-        shutdown.clone(),
-    )?);
+    let setting = Arc::new(candidate::Setting::new(config, metrics, &readiness, shutdown.clone())?);
 
     let mut tasks = Tasks::new();
     let until = handed_over.clone();
     tasks.finite("admin", async move {
-        Ok(admin::serve(admin_socket, registry, readiness, async move {
-            until.requested().await
-        })
-        .await?)
+        Ok(admin::serve(admin_socket, registry, readiness, async move { until.requested().await }).await?)
     });
     tasks.essential("leadership", async move {
         candidate::run(&setting).await;

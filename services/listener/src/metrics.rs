@@ -39,22 +39,10 @@ impl ListenerMetrics {
         let sizes: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
         Ok(Self {
             leader: on.gauge("rowcast_listener_leader", "1 while this process leads.")?,
-            epoch: on.gauge(
-                "rowcast_listener_epoch",
-                "The epoch under which it leads or last led.",
-            )?,
-            generation: on.gauge(
-                "rowcast_listener_generation",
-                "The number of the present history.",
-            )?,
-            published: on.counter(
-                "rowcast_listener_events_published_total",
-                "Events that Redis has.",
-            )?,
-            deleted: on.counter(
-                "rowcast_listener_rows_deleted_total",
-                "Rows deleted from the outbox.",
-            )?,
+            epoch: on.gauge("rowcast_listener_epoch", "The epoch under which it leads or last led.")?,
+            generation: on.gauge("rowcast_listener_generation", "The number of the present history.")?,
+            published: on.counter("rowcast_listener_events_published_total", "Events that Redis has.")?,
+            deleted: on.counter("rowcast_listener_rows_deleted_total", "Rows deleted from the outbox.")?,
             batch: on.histogram(
                 "rowcast_listener_batch_commands",
                 "Commands in a pipeline to Redis.",
@@ -77,15 +65,9 @@ impl ListenerMetrics {
             )?,
             pending: on.gauge("rowcast_listener_rows_pending", "Rows read and not yet in Redis.")?,
             heartbeats: on.counter("rowcast_listener_heartbeats_total", "Heartbeats that Redis took.")?,
-            moved: on.counter(
-                "rowcast_listener_moved_total",
-                "Commands that found another head.",
-            )?,
+            moved: on.counter("rowcast_listener_moved_total", "Commands that found another head.")?,
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,
-            take_overs: on.counter(
-                "rowcast_listener_take_overs_total",
-                "Times that it took the lead.",
-            )?,
+            take_overs: on.counter("rowcast_listener_take_overs_total", "Times that it took the lead.")?,
             terms_lost: on.counter_vec(
                 "rowcast_listener_terms_lost_total",
                 "Times that it lost the lead, or could not take it up.",
@@ -102,14 +84,10 @@ impl ListenerMetrics {
                 "Rows that can not be published.",
                 &["reason"],
             )?,
-            generations: on.counter(
-                "rowcast_listener_generations_total",
-                "Times that it raised the generation.",
-            )?,
-            losses: on.counter(
-                "rowcast_listener_trigger_losses_total",
-                "Failures of triggers that lost events.",
-            )?,
+            generations: on
+                .counter("rowcast_listener_generations_total", "Times that it raised the generation.")?,
+            losses: on
+                .counter("rowcast_listener_trigger_losses_total", "Failures of triggers that lost events.")?,
         })
     }
 
@@ -140,11 +118,7 @@ impl ListenerMetrics {
             self.refusals.with_label_values(&[refusal.label()]).inc();
         }
         if let Some(first) = refused.first() {
-            tracing::warn!(
-                code = first.label(),
-                commands = refused.len(),
-                "Redis refuses: {first}"
-            );
+            tracing::warn!(code = first.label(), commands = refused.len(), "Redis refuses: {first}");
         }
     }
 

@@ -154,9 +154,7 @@ impl Publisher {
 
     /// How many rows it takes at the moment.
     pub fn capacity(&self) -> usize {
-        self.limits
-            .max_rows
-            .saturating_sub(self.pending.len() + self.undeleted)
+        self.limits.max_rows.saturating_sub(self.pending.len() + self.undeleted)
     }
 
     /// Rows that are not published yet.
@@ -195,12 +193,7 @@ impl Publisher {
             self.pending.remove(sequence);
             self.undeleted += 1;
             let poison = Some("unusable room name");
-            self.published.push(Published {
-                id: row.id,
-                tx: row.tx,
-                poison,
-                slot: None,
-            });
+            self.published.push(Published { id: row.id, tx: row.tx, poison, slot: None });
             return;
         };
         let slot = self.slot_of(name);
@@ -242,9 +235,7 @@ impl Publisher {
         let mut bytes = 0;
         while commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
             let Some(slot) = self.round.pop_front() else { break };
-            let room = self.rooms[slot]
-                .as_mut()
-                .expect("a room in the round is remembered");
+            let room = self.rooms[slot].as_mut().expect("a room in the round is remembered");
             room.scheduled = false;
             for _ in 0..TURN.min(self.limits.batch_commands - commands.len()) {
                 let Some(command) = room.next(&around, &mut self.random) else {
@@ -322,9 +313,7 @@ impl Publisher {
         let around = self.surroundings(now);
         self.capacity() == 0
             || rows.iter().filter_map(|row| row.slot).any(|Slot(slot)| {
-                self.rooms[slot]
-                    .as_ref()
-                    .is_some_and(|room| room.waits_for_deletion(&around))
+                self.rooms[slot].as_ref().is_some_and(|room| room.waits_for_deletion(&around))
             })
     }
 
@@ -353,14 +342,7 @@ impl Publisher {
 
     fn on_reply(&mut self, around: &Surroundings, flight: &Flight, reply: Reply, outcome: &mut Outcome) {
         match (flight, reply) {
-            (
-                Flight::Sync(slot),
-                Reply::Synced {
-                    head,
-                    since_append,
-                    ids,
-                },
-            ) => {
+            (Flight::Sync(slot), Reply::Synced { head, since_append, ids }) => {
                 if let Some(head) = head
                     && head.epoch > self.epoch
                 {
@@ -427,12 +409,7 @@ impl Publisher {
             Content::Poison(reason) => Some(reason),
             Content::Event { .. } => None,
         };
-        self.published.push(Published {
-            id: entry.id,
-            tx: entry.tx,
-            poison,
-            slot: Some(Slot(slot)),
-        });
+        self.published.push(Published { id: entry.id, tx: entry.tx, poison, slot: Some(Slot(slot)) });
     }
 
     fn surroundings(&self, now: Instant) -> Surroundings {

@@ -26,19 +26,12 @@ pub(crate) async fn run(term: &Term<'_>, session: &mut LeadSession) -> Lost {
 
 async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert::Infallible, Lost> {
     let doorbell = session.session().doorbell().clone();
-    let page_rows = term
-        .setting
-        .config
-        .listener
-        .read_rows
-        .min(term.setting.config.listener.max_rows);
+    let page_rows = term.setting.config.listener.read_rows.min(term.setting.config.listener.max_rows);
     loop {
         let sent = Instant::now();
         // Without room a row is read all the same: a read that returns nothing would prove less.
         let limit = term.core().publisher.capacity().clamp(1, page_rows);
-        let page = timeout(PROOF_LIFETIME, session.read(limit))
-            .await
-            .map_err(|_| Lost::ProofTooOld)??;
+        let page = timeout(PROOF_LIFETIME, session.read(limit)).await.map_err(|_| Lost::ProofTooOld)??;
         term.setting.metrics.read_seconds.observe(seconds_since(sent));
         let more = page.more;
         let (asked, fenced) = {

@@ -55,8 +55,7 @@ impl Past {
 
     /// How long ago it was; as long as this clock can tell.
     pub fn age(self, now: Instant) -> Duration {
-        self.0
-            .map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
+        self.0.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
     }
 
     /// The later of the two.
@@ -209,20 +208,13 @@ impl Room {
             State::Unknown => {
                 let asked = self.ask(around);
                 self.state = State::Syncing { asked };
-                Some(Command::Sync {
-                    room: self.name.clone(),
-                    last: asked,
-                })
+                Some(Command::Sync { room: self.name.clone(), last: asked })
             }
             State::Absent => Some(self.create(around, StreamId(random()), None)),
             State::Renew(stream, offset) => {
                 Some(self.create(around, StreamId(random()), Some((stream, offset))))
             }
-            State::Known {
-                stream,
-                offset,
-                claimed,
-            } => Some(self.append(around, stream, offset, claimed)),
+            State::Known { stream, offset, claimed } => Some(self.append(around, stream, offset, claimed)),
             State::Syncing { .. } => None,
         }
     }
@@ -245,19 +237,8 @@ impl Room {
     ) -> Command {
         let offset = Offset::ZERO.next();
         let (id, record) = self.send(stream, offset);
-        self.state = State::Known {
-            stream,
-            offset,
-            claimed: true,
-        };
-        Command::Create {
-            room: self.name.clone(),
-            epoch: around.epoch,
-            stream,
-            replaces,
-            id,
-            record,
-        }
+        self.state = State::Known { stream, offset, claimed: true };
+        Command::Create { room: self.name.clone(), epoch: around.epoch, stream, replaces, id, record }
     }
 
     fn append(
@@ -269,19 +250,8 @@ impl Room {
     ) -> Command {
         let offset = expected.next();
         let (id, record) = self.send(stream, offset);
-        self.state = State::Known {
-            stream,
-            offset,
-            claimed,
-        };
-        Command::Append {
-            room: self.name.clone(),
-            epoch: around.epoch,
-            stream,
-            expected,
-            id,
-            record,
-        }
+        self.state = State::Known { stream, offset, claimed };
+        Command::Append { room: self.name.clone(), epoch: around.epoch, stream, expected, id, record }
     }
 
     /// Moves the first row to those sent and encodes it for its place.
@@ -294,14 +264,7 @@ impl Room {
             Content::Poison(reason) => (RecordKind::Resync, (*reason).to_owned(), Bytes::new()),
         };
         let id = entry.id;
-        let record = Record {
-            kind,
-            stream,
-            offset,
-            id,
-            event_type,
-            fragment,
-        };
+        let record = Record { kind, stream, offset, id, event_type, fragment };
         self.reach = self.reach.saturating_add(1);
         self.sent.push_back(entry);
         (id, record.encode())
@@ -309,10 +272,7 @@ impl Room {
 
     /// The oldest command under way was carried out: its row is published.
     pub fn done(&mut self, created: bool) -> Entry {
-        let entry = self
-            .sent
-            .pop_front()
-            .expect("an answer belongs to a row that was sent");
+        let entry = self.sent.pop_front().expect("an answer belongs to a row that was sent");
         if self.failed.is_empty()
             && let State::Known { claimed, .. } = &mut self.state
         {
@@ -333,25 +293,16 @@ impl Room {
 
     /// The oldest command under way changed nothing.
     pub fn failed(&mut self) {
-        let entry = self
-            .sent
-            .pop_front()
-            .expect("an answer belongs to a row that was sent");
+        let entry = self.sent.pop_front().expect("an answer belongs to a row that was sent");
         self.failed.push(entry);
     }
 
     /// Nobody knows whether the oldest command under way, sent at `sent_at`, was or will be carried out.
     pub fn lost(&mut self, sent_at: Instant) {
-        let mut entry = self
-            .sent
-            .pop_front()
-            .expect("an answer belongs to a row that was sent");
+        let mut entry = self.sent.pop_front().expect("an answer belongs to a row that was sent");
         if entry.doubt.is_none() {
             self.doubts += 1;
-            entry.doubt = Some(Doubt {
-                since: Past(Some(sent_at)),
-                foreign: false,
-            });
+            entry.doubt = Some(Doubt { since: Past(Some(sent_at)), foreign: false });
         }
         self.failed.push(entry);
     }
@@ -406,21 +357,14 @@ impl Room {
         if !covered {
             let until = Past::ago(around.now, since_append);
             self.unknown_until = Some(until);
-            let in_danger = |entry: &Entry| {
-                entry
-                    .doubt
-                    .is_some_and(|doubt| !doubt.since.is_surely_after(until))
-            };
+            let in_danger =
+                |entry: &Entry| entry.doubt.is_some_and(|doubt| !doubt.since.is_surely_after(until));
             self.must_renew |= self.doubts > 0 && self.queue.iter().any(in_danger);
         }
         self.state = if self.must_renew {
             State::Renew(head.stream, head.offset)
         } else {
-            State::Known {
-                stream: head.stream,
-                offset: head.offset,
-                claimed: head.epoch == around.epoch,
-            }
+            State::Known { stream: head.stream, offset: head.offset, claimed: head.epoch == around.epoch }
         };
         found
     }

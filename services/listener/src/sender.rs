@@ -78,9 +78,7 @@ async fn send(
         let now = Instant::now();
         let (outcome, published) = core.on_replies(now, replies);
         metrics.published.inc_by(published as u64);
-        metrics
-            .pending
-            .set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
+        metrics.pending.set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
         if outcome.heartbeat_sent {
             metrics.heartbeats.inc();
             metrics.lag_seconds.set(core.lag(now).as_secs_f64());

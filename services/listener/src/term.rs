@@ -102,10 +102,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
 
 /// After the last answer of Redis: deletes what it has, frees the lock and tells the standbys.
 async fn hand_over(term: &Term<'_>, session: LeadSession) -> Result<(), Lost> {
-    if tokio::time::timeout(LAST_DELETION, cleaner::clean(term))
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(LAST_DELETION, cleaner::clean(term)).await.is_err() {
         tracing::warn!("published rows were left to the next leader to delete");
     }
     session.unlock_and_announce().await?;

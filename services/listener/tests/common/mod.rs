@@ -1,0 +1,198 @@
+//! What the listener's tests share: a database and a Redis of their own, listeners as real processes, and an oracle that
+//! reads the rooms' logs.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rowcast_bus::{BusConfig, Keys, Loaded, Range, ReadLink};
+use rowcast_protocol::{Heartbeat, RoomName};
+use rowcast_sandbox::{
+    Connection, Folder, Launch, Persistence, Postgres, PostgresOptions, Process, Redis, RedisOptions,
+    wait_for,
+};
+
+/// Longer than anything here takes on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Servers of one test.
+pub struct System {
+    pub postgres: Postgres,
+    pub redis: Redis,
+    pub folder: Folder,
+    pub database: Connection,
+    pub url: String,
+}
+
+impl System {
+    pub async fn start() -> Result<Self> {
+        Self::start_with(Persistence::None).await
+    }
+
+    pub async fn start_with(persistence: Persistence) -> Result<Self> {
+        let postgres = Postgres::start(PostgresOptions::default()).await?;
+        let redis = Redis::start(RedisOptions { persistence, ..RedisOptions::default() }).await?;
+        let url = postgres.create_database("app").await?;
+        rowcast_store::migrate(&url).await?;
+        let database = postgres.connect("app").await?;
+        Ok(Self { postgres, redis, folder: Folder::new("listener")?, database, url })
+    }
+
+    /// Starts a listener and waits until it is ready.
+    pub async fn listener(&self, name: &str) -> Result<Listener> {
+        self.listener_with(name, &[]).await
+    }
+
+    pub async fn listener_with(&self, name: &str, settings: &[(&str, &str)]) -> Result<Listener> {
+        let ports = self.folder.path().join(format!("{name}.json"));
+        let mut launch = Launch::new(
+            name,
+            env!("CARGO_BIN_EXE_rowcast-listener"),
+            self.folder.path().join(format!("{name}.log")),
+        )
+        .arg("--ports-file")
+        .arg(&ports)
+        .env("ROWCAST_DATABASE__URL", &self.url)
+        .env("ROWCAST_REDIS__URL", self.redis.url())
+        .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0")
+        .env("ROWCAST_LOG__FORMAT", "text");
+        for (key, value) in settings {
+            launch = launch.env(key, value);
+        }
+        let process = launch.spawn()?;
+        let admin = process
+            .wait_ready(PATIENCE, || async {
+                let text = std::fs::read(&ports)?;
+                let ports: serde_json::Value = serde_json::from_slice(&text)?;
+                let admin = ports["admin"].as_str().context("an admin port")?.to_owned();
+                let (status, body) = http_get(&admin, "/ready").await?;
+                anyhow::ensure!(status == 200, "{body}");
+                anyhow::Ok(admin)
+            })
+            .await?;
+        Ok(Listener { process, admin })
+    }
+
+    /// Commits events of a room, one transaction each, with ascending numbers.
+    pub async fn publish(&self, room: &str, numbers: std::ops::Range<u64>) -> Result<()> {
+        for number in numbers {
+            publish_one(&self.database, room, number).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn load(&self, room: &str) -> Result<Loaded> {
+        let mut link = ReadLink::connect(&self.bus()).await?;
+        Ok(link.load(&RoomName::parse(room)?, Range::Last(100_000)).await?)
+    }
+
+    pub async fn heartbeat(&self) -> Result<Heartbeat> {
+        let mut link = ReadLink::connect(&self.bus()).await?;
+        link.last_heartbeat().await?.context("no heartbeat yet")
+    }
+
+    pub fn bus(&self) -> BusConfig {
+        BusConfig::new(self.redis.url(), Keys::new("rowcast", "default"))
+    }
+
+    /// The numbers in a room's log, in its order; checks that the offsets have no gap.
+    pub async fn numbers(&self, room: &str) -> Result<Vec<u64>> {
+        let loaded = self.load(room).await?;
+        let first = loaded.records.first().map_or(1, |record| record.offset.0);
+        for (index, record) in loaded.records.iter().enumerate() {
+            assert_eq!(record.offset.0, first + index as u64, "offsets of {room} are contiguous");
+        }
+        loaded.records.iter().map(|record| number_of(&record.fragment)).collect()
+    }
+
+    /// Waits until a room's log holds exactly these numbers, in this order.
+    pub async fn expect(&self, room: &str, count: u64) -> Result<()> {
+        let numbers = wait_for(format!("{count} events in {room}"), PATIENCE, || async {
+            let numbers = self.numbers(room).await?;
+            anyhow::ensure!(numbers.len() as u64 >= count, "{} events", numbers.len());
+            anyhow::Ok(numbers)
+        })
+        .await?;
+        assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "each event of {room} once and in order");
+        Ok(())
+    }
+
+    /// Waits until a query gives a number.
+    pub async fn expect_query(&self, query: &str, wanted: i64) -> Result<()> {
+        wait_for(format!("{query} = {wanted}"), PATIENCE, || async {
+            let found: i64 = self.database.query_one(query, &[]).await?.get(0);
+            anyhow::ensure!(found == wanted, "it is {found}");
+            anyhow::Ok(())
+        })
+        .await
+    }
+
+    /// Waits until a heartbeat satisfies a condition.
+    pub async fn expect_heartbeat(
+        &self,
+        what: &str,
+        condition: impl Fn(&Heartbeat) -> bool,
+    ) -> Result<Heartbeat> {
+        wait_for(what, PATIENCE, || {
+            let heartbeat = self.heartbeat();
+            let condition = &condition;
+            async move {
+                let heartbeat = heartbeat.await?;
+                anyhow::ensure!(condition(&heartbeat), "{heartbeat:?}");
+                anyhow::Ok(heartbeat)
+            }
+        })
+        .await
+    }
+}
+
+pub async fn publish_one(database: &Connection, room: &str, number: u64) -> Result<()> {
+    let data = format!("{{\"n\":{number}}}");
+    database
+        .execute("SELECT rowcast.publish($1, 'booking.created', $2::text::json)", &[&room, &data])
+        .await?;
+    Ok(())
+}
+
+fn number_of(fragment: &[u8]) -> Result<u64> {
+    let whole = [b"{", fragment, b"}"].concat();
+    let value: serde_json::Value = serde_json::from_slice(&whole)?;
+    value["data"]["n"].as_u64().context("a number")
+}
+
+/// A listener's process.
+pub struct Listener {
+    pub process: Process,
+    pub admin: String,
+}
+
+impl Listener {
+    /// A metric's value.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, body) = http_get(&self.admin, "/metrics").await?;
+        let values: HashMap<&str, &str> = body.lines().filter_map(|line| line.rsplit_once(' ')).collect();
+        Ok(values.get(name).with_context(|| format!("no metric {name}"))?.parse()?)
+    }
+
+    pub async fn leads(&self) -> bool {
+        matches!(self.metric("rowcast_listener_leader").await, Ok(1.0))
+    }
+
+    pub async fn expect_leading(&self) -> Result<()> {
+        rowcast_sandbox::wait_until("it leads", PATIENCE, || self.leads()).await
+    }
+}
+
+pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let status = answer.split(' ').nth(1).context("a status")?.parse()?;
+    let body = answer.split_once("\r\n\r\n").context("a body")?.1.to_owned();
+    Ok((status, body))
+}

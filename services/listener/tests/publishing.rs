@@ -1,0 +1,125 @@
+//! What is committed reaches the rooms' logs once and in order, and leaves the outbox.
+
+mod common;
+
+use anyhow::Result;
+use common::{PATIENCE, System};
+use rowcast_protocol::RecordKind;
+use rowcast_sandbox::wait_for;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_rows_reach_their_rooms_in_order_once_and_leave_the_outbox() -> Result<()> {
+    let system = System::start().await?;
+    system.publish("early", 0..20).await?;
+    let listener = system.listener("only").await?;
+    system.expect("early", 20).await?;
+
+    system.publish("m1", 0..50).await?;
+    system.publish("m2}x:ü", 0..50).await?;
+    system.expect("m1", 50).await?;
+    system.expect("m2}x:ü", 50).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await?;
+    // Nothing is left to read below the last transaction.
+    system
+        .expect_query(
+            "SELECT (last_value > pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 3)::int::bigint
+               FROM rowcast.floor",
+            1,
+        )
+        .await?;
+    assert_eq!(listener.metric("rowcast_listener_events_published_total").await?, 120.0);
+    assert_eq!(listener.metric("rowcast_listener_epoch").await?, 1.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_commits_late_is_published_though_later_ids_went_before() -> Result<()> {
+    let system = System::start().await?;
+    let _listener = system.listener("only").await?;
+    let late = system.postgres.connect("app").await?;
+    late.batch_execute("BEGIN").await?;
+    common::publish_one(&late, "late", 0).await?;
+    system.publish("other", 0..30).await?;
+    system.expect("other", 30).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await?;
+    late.batch_execute("COMMIT").await?;
+    system.expect("late", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_backlog_in_one_room_is_carried_through_small_bounds_and_does_not_starve_another()
+-> Result<()> {
+    let system = System::start().await?;
+    system
+        .database
+        .batch_execute(
+            "INSERT INTO rowcast.outbox (room, type, data)
+             SELECT 'big', 'x', json_build_object('n', n) FROM generate_series(0, 4999) AS n;
+             INSERT INTO rowcast.outbox (room, type, data) VALUES ('small', 'x', '{\"n\":0}')",
+        )
+        .await?;
+    let bounds = [
+        ("ROWCAST_LISTENER__MAX_ROWS", "300"),
+        ("ROWCAST_LISTENER__READ_ROWS", "100"),
+        ("ROWCAST_LISTENER__BATCH_COMMANDS", "32"),
+        ("ROWCAST_REDIS__LOG_MAX_ENTRIES", "5000"),
+    ];
+    let _listener = system.listener_with("only", &bounds).await?;
+    system.expect("small", 1).await?;
+    system.expect("big", 5000).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_becomes_a_dead_letter_and_a_resync_in_its_place() -> Result<()> {
+    let system = System::start().await?;
+    let listener = system.listener("only").await?;
+    system.publish("m", 0..1).await?;
+    system
+        .database
+        .batch_execute(
+            "INSERT INTO rowcast.outbox (room, type, data) VALUES
+                ('m', repeat('t', 201), '{}'), ('', 'x', '{}'), ('m', 'y', '{\"n\":1}')",
+        )
+        .await?;
+    let loaded = wait_for("three records", PATIENCE, || async {
+        let loaded = system.load("m").await?;
+        anyhow::ensure!(loaded.records.len() == 3, "{} records", loaded.records.len());
+        anyhow::Ok(loaded)
+    })
+    .await?;
+    let kinds: Vec<_> = loaded.records.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, [RecordKind::Event, RecordKind::Resync, RecordKind::Event]);
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.dead_letter WHERE reason <> ''", 2).await?;
+    let metric = "rowcast_listener_dead_letters_total{reason=\"unusable event type\"}";
+    assert_eq!(listener.metric(metric).await?, 1.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_wish_raises_the_generation_and_a_loss_impairs_the_heartbeat() -> Result<()> {
+    let system = System::start().await?;
+    let _listener = system.listener("only").await?;
+    let before = system.expect_heartbeat("a first heartbeat", |_| true).await?;
+    system.database.batch_execute("SELECT rowcast.request_raise('TRUNCATE')").await?;
+    let raised =
+        system.expect_heartbeat("a higher generation", |beat| beat.generation > before.generation).await?;
+    assert_eq!(raised.impaired, None);
+    system.expect_query("SELECT count(*) FROM rowcast.raise_request", 0).await?;
+
+    let lose = "INSERT INTO rowcast.trigger_error (relation, table_name, operation, sqlstate, message, lost)
+        VALUES (0, 't', 'INSERT', 'XX000', 'failed', true)";
+    system.database.batch_execute(lose).await?;
+    let impaired = system.expect_heartbeat("an impaired heartbeat", |beat| beat.impaired.is_some()).await?;
+    assert_eq!(impaired.generation, raised.generation, "not before it has become quiet");
+    // Ten seconds without another.
+    let age = "UPDATE rowcast.trigger_error SET occurred_at = clock_timestamp() - interval '9.5 s'";
+    system.database.batch_execute(age).await?;
+    system
+        .expect_heartbeat("a new generation that answers for the loss", |beat| {
+            beat.generation == raised.generation + 1 && beat.impaired.is_none()
+        })
+        .await?;
+    Ok(())
+}
