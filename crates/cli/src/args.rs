@@ -1,0 +1,312 @@
+//! The command line: names, help, examples. What the commands do is in the modules named after them.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rowcast_process::config::duration;
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
+
+Examples:
+  rowcast migrate --database-url postgres://app@127.0.0.1/shop
+  rowcast watch 'public.\"Booking\"' merchantId --type booking
+  rowcast publish m1 report.ready '{\"id\": 7}'
+  rowcast token --merchant m1 --expires-in 1h
+  rowcast tail --url http://127.0.0.1:8080 --merchant m1";
+
+/// Carries committed PostgreSQL changes to browsers.
+#[derive(Debug, Parser)]
+#[command(name = "rowcast", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// Say more on standard error.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create Rowcast's schema in the database, or bring it up to date.
+    #[command(
+        after_help = "Safe to run again, and by several at once.\n\nExample:\n  rowcast migrate --database-url postgres://app@127.0.0.1/shop"
+    )]
+    Migrate(MigrateArgs),
+    /// Deliver a table's committed changes to its merchants' clients.
+    #[command(after_help = "\
+Safe to run again: it replaces what was watched before. TABLE is written as in SQL, so names with capitals need double
+quotes inside single ones; MERCHANT_COLUMN and --columns are plain names.
+
+Examples:
+  rowcast watch booking merchant_id
+  rowcast watch 'public.\"Booking\"' merchantId --type booking --columns id,status,startsAt
+  rowcast watch invoice merchant_id --operations insert,update --payload invoice_payload --on-error fail")]
+    Watch(WatchArgs),
+    /// Stop watching a table; the application goes on undisturbed.
+    #[command(after_help = "Example:\n  rowcast unwatch 'public.\"Booking\"'")]
+    Unwatch(UnwatchArgs),
+    /// List the watched tables.
+    Watches(WatchesArgs),
+    /// Send an event of your own to a room.
+    #[command(after_help = "\
+Examples:
+  rowcast publish m1 report.ready '{\"id\": 7}'
+  jq -n '{id: 7}' | rowcast publish m1 report.ready -")]
+    Publish(PublishArgs),
+    /// Print a signed token (HS256) for a client.
+    #[command(after_help = "\
+Only the token goes to standard output.
+
+Examples:
+  rowcast token --merchant m1
+  rowcast token --merchant m1 --merchant m2 --subject ana --expires-in 15m --claim 'types=[\"booking.*\"]'
+  TOKEN=$(rowcast token --dev ./demo --merchant m1)")]
+    Token(TokenArgs),
+    /// Show a merchant's events as a client receives them.
+    #[command(after_help = "\
+It reconnects and resumes by itself, until Ctrl-C (exit status 0). It ends with status 1 when the server refuses it for
+good, for instance for its token. The time beside an event runs from the change in PostgreSQL to its arrival here, by
+the two machines' clocks.
+
+Examples:
+  rowcast tail --dev ./demo
+  rowcast tail --url http://127.0.0.1:8080 --token \"$TOKEN\" --types 'booking.*'
+  rowcast tail --url wss://live.example/ws --secret \"$SECRET\" --merchant m1 --json")]
+    Tail(TailArgs),
+}
+
+/// Which database a command works on.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// PostgreSQL's URL, with the rights of whoever owns the tables.
+    #[arg(long, value_name = "URL", env = "ROWCAST_DATABASE__URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Take the database of a `rowcast dev` that runs in this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
+    pub dev: Option<PathBuf>,
+}
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The table, as SQL writes it: booking, public."Booking".
+    pub table: String,
+    /// The column whose text is the room, equal to the token's merchantId.
+    pub merchant_column: String,
+    /// First part of the events' types: TYPE.created, .updated, .deleted [default: the table's name].
+    #[arg(long = "type", value_name = "TYPE")]
+    pub type_: Option<String>,
+    /// Columns to send and to compare [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub columns: Option<Vec<String>>,
+    /// Which changes to deliver [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "OPS")]
+    pub operations: Option<Vec<Operation>>,
+    /// A function of the row's type that returns the event's data as json.
+    #[arg(long, value_name = "FUNCTION")]
+    pub payload: Option<String>,
+    /// When Rowcast itself fails: let the application's statement succeed with a warning, or fail.
+    #[arg(long, value_name = "ACTION", default_value = "warn")]
+    pub on_error: OnError,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// A change of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    /// As the database writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What a failing trigger does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum OnError {
+    Warn,
+    Fail,
+}
+
+/// Arguments of `unwatch`.
+#[derive(Debug, Args)]
+pub struct UnwatchArgs {
+    /// The table, as SQL writes it.
+    pub table: String,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// Arguments of `watches`.
+#[derive(Debug, Args)]
+pub struct WatchesArgs {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Print them as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `publish`.
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The room: a merchant's id.
+    pub room: String,
+    /// The event's type, such as report.ready.
+    #[arg(value_name = "TYPE")]
+    pub type_: String,
+    /// The event's data as JSON; "-" reads it from standard input.
+    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    pub data: String,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// What a token says. Shared by `token` and `tail`.
+#[derive(Debug, Clone, Args)]
+pub struct ClaimArgs {
+    /// The HS256 secret that the edges verify with.
+    #[arg(long, env = "ROWCAST_AUTH__HS256_SECRET", hide_env_values = true)]
+    pub secret: Option<String>,
+    /// A merchant whose events the token opens; may be repeated.
+    #[arg(long, value_name = "ID")]
+    pub merchant: Vec<String>,
+    /// The token's subject.
+    #[arg(long, value_name = "NAME", default_value = "rowcast-cli")]
+    pub subject: String,
+    /// How long the token is good, such as 15m or 8h.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    pub expires_in: Duration,
+    /// A further claim; the value is JSON, or else text. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub claim: Vec<String>,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// What the token says.
+    #[command(flatten)]
+    pub claims: ClaimArgs,
+    /// Take the secret of a `rowcast dev` that runs in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub dev: Option<PathBuf>,
+}
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// The edge or its balancer: http://host:port, or ws://host:port/path.
+    #[arg(long, env = "ROWCAST_TAIL__URL", required_unless_present = "dev")]
+    pub url: Option<String>,
+    /// Take address and secret of a `rowcast dev` that runs in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub dev: Option<PathBuf>,
+    /// A token; without it one is signed with --secret for --merchant, and renewed as needed.
+    #[arg(long, env = "ROWCAST_TAIL__TOKEN", hide_env_values = true, conflicts_with = "merchant")]
+    pub token: Option<String>,
+    /// What the signed token says.
+    #[command(flatten)]
+    pub claims: ClaimArgs,
+    /// Only these types: exact names, or beginnings as booking.*
+    #[arg(long, value_delimiter = ',', value_name = "A,B")]
+    pub types: Option<Vec<String>>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// End after so many events.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// End after this time, such as 30s.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    pub duration: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_takes_lists_and_refuses_unknown_operations() {
+        let line = "rowcast watch booking merchant_id --operations insert,delete --columns id,status --on-error fail";
+        let Command::Watch(args) = parse(line).unwrap() else { panic!("not watch") };
+        assert_eq!(args.operations.unwrap(), [Operation::Insert, Operation::Delete]);
+        assert_eq!(args.columns.unwrap(), ["id", "status"]);
+        assert_eq!(args.on_error, OnError::Fail);
+
+        let error = parse("rowcast watch booking merchant_id --operations truncate").unwrap_err().to_string();
+        assert!(error.contains("insert, update, delete"), "{error}");
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        let error = parse("rowcast token --merchant m1 --expires-in 60").unwrap_err().to_string();
+        assert!(error.contains("is not a duration"), "{error}");
+        let Command::Token(args) = parse("rowcast token --merchant m1 --expires-in 15m").unwrap() else {
+            panic!("not token")
+        };
+        assert_eq!(args.claims.expires_in, Duration::from_secs(900));
+    }
+
+    #[test]
+    fn tail_needs_an_address_and_one_kind_of_token() {
+        assert!(parse("rowcast tail --merchant m1").is_err());
+        assert!(parse("rowcast tail --url http://x --merchant m1 --token t").is_err());
+        let Command::Tail(args) = parse("rowcast tail --url http://x --token t --types a.*,b").unwrap()
+        else {
+            panic!("not tail")
+        };
+        assert_eq!(args.types.unwrap(), ["a.*", "b"]);
+    }
+
+    #[test]
+    fn data_to_publish_may_begin_with_a_dash() {
+        for data in ["-", "-1"] {
+            let Command::Publish(args) = parse(&format!("rowcast publish m1 a.b {data}")).unwrap() else {
+                panic!("not publish")
+            };
+            assert_eq!(args.data, data);
+        }
+    }
+}

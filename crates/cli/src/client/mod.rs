@@ -1,0 +1,354 @@
+//! A client of the native WebSocket that reconnects and resumes: the one behind `tail`, and for programs that hold
+//! a connection in Rust. What it prints is not its own; browsers have their own client.
+//!
+//! It is pulled: [`Client::next`] does all the work, so there is no task and no queue behind it, and a reader that
+//! stops reading is a slow client to the server, as it should be. `next` may be dropped at any await and called again.
+//!
+//! A `resync` is taken as done once it has been returned: there is no snapshot to wait for here.
+
+mod backoff;
+mod connection;
+mod frames;
+mod positions;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use rowcast_protocol::close::{CloseCode, Reconnect};
+use tokio::time::Instant;
+
+pub use backoff::Backoff;
+pub use connection::{InvalidUrl, socket_url};
+pub use frames::{Delivery, Resync, RoomState, Status, Welcome};
+pub use positions::Step;
+
+use connection::{Connection, Incoming, OpenError};
+use frames::Frame;
+use positions::Positions;
+
+/// Sign-ins refused in a row before a client with renewable tokens gives up: more would not help.
+const MAX_TOKEN_REFUSALS: u32 = 3;
+
+/// A connection that lasted this long was a good one: the next outage begins with short delays again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Where tokens come from.
+#[derive(Clone)]
+pub enum TokenSource {
+    /// One token. When it is refused there is no other.
+    Fixed(String),
+    /// Asked anew for every attempt, and when a token is about to expire.
+    Renewable(Arc<dyn Fn() -> anyhow::Result<String> + Send + Sync>),
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fixed(_) => "Fixed(***)",
+            Self::Renewable(_) => "Renewable",
+        })
+    }
+}
+
+impl TokenSource {
+    fn token(&self) -> Result<String, ClientError> {
+        match self {
+            Self::Fixed(token) => Ok(token.clone()),
+            Self::Renewable(sign) => sign().map_err(|error| ClientError::Token(format!("{error:#}"))),
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `ws://host:port/path`, or `http://host:port` for its `/ws`.
+    pub url: String,
+    /// Where tokens come from.
+    pub token: TokenSource,
+    /// Only these types, when given.
+    pub types: Option<Vec<String>>,
+    /// Cursors to go on from, by room.
+    pub resume: BTreeMap<String, String>,
+    /// Delays between attempts.
+    pub backoff: Backoff,
+}
+
+impl Options {
+    /// Everything, from now on.
+    pub fn new(url: impl Into<String>, token: TokenSource) -> Self {
+        Self { url: url.into(), token, types: None, resume: BTreeMap::new(), backoff: Backoff::default() }
+    }
+}
+
+/// What happens to a client, in order.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Signed in.
+    Welcome(Welcome),
+    /// An event of a room. Repeats are dropped before this, and counted.
+    Delivery(Delivery, Step),
+    /// History does not reach back.
+    Resync(Resync),
+    /// The way behind the edge broke, or works again.
+    Status(Status),
+    /// The token ends in so many seconds; a renewable one is being renewed.
+    TokenExpiring(u64),
+    /// The new token was taken; it ends then.
+    Refreshed {
+        /// RFC 3339.
+        expires_at: String,
+    },
+    /// The server announces that it will close.
+    Bye {
+        /// The close code.
+        code: u16,
+    },
+    /// There is no connection; the next attempt follows by itself.
+    Disconnected {
+        /// Why, for people.
+        reason: String,
+        /// The close code, where the server gave one.
+        code: Option<u16>,
+        /// The delay before the next attempt.
+        retry_in: Duration,
+    },
+}
+
+/// Why a client gave up: trying again would not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The address cannot be used.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// No token could be had.
+    #[error("no token: {0}")]
+    Token(String),
+    /// The server refuses the connection for good.
+    #[error("the server refused the connection: {reason}")]
+    Refused {
+        /// The close code, or the HTTP status.
+        code: u16,
+        /// The server's reason and what it means.
+        reason: String,
+    },
+}
+
+/// What a client has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Events returned.
+    pub events: u64,
+    /// Events dropped because they came before.
+    pub repeats: u64,
+    /// Events whose predecessor is missing; not counted under a type filter, where that is normal.
+    pub gaps: u64,
+    /// Resyncs.
+    pub resyncs: u64,
+    /// Connections beyond the first.
+    pub reconnects: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    positions: Positions,
+    counters: Counters,
+    state: State,
+    /// An event that is ready while something still has to be sent.
+    ready: Option<Event>,
+    refusals: u32,
+    /// The delay that the server asked for in `bye`.
+    asked_delay: Option<Duration>,
+    welcomed_before: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting { until: Instant },
+    Open { connection: Box<Connection>, welcomed_at: Option<Instant> },
+    GivenUp(ClientError),
+}
+
+impl Client {
+    /// A client that connects on the first [`Client::next`].
+    pub fn new(options: Options) -> Self {
+        let positions = Positions::new(options.resume.clone(), options.types.is_some());
+        Self {
+            options,
+            positions,
+            counters: Counters::default(),
+            state: State::Waiting { until: Instant::now() },
+            ready: None,
+            refusals: 0,
+            asked_delay: None,
+            welcomed_before: false,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The cursors to resume from, by room.
+    pub fn cursors(&self) -> &BTreeMap<String, String> {
+        self.positions.cursors()
+    }
+
+    /// The next event. Reconnects as long as it takes.
+    ///
+    /// # Errors
+    /// When trying again would not help; every later call gives the same error.
+    pub async fn next(&mut self) -> Result<Event, ClientError> {
+        loop {
+            if let Some(event) = self.ready.take() {
+                return Ok(event);
+            }
+            let event = match &mut self.state {
+                State::GivenUp(error) => return Err(error.clone()),
+                State::Waiting { until } => {
+                    tokio::time::sleep_until(*until).await;
+                    self.connect().await
+                }
+                State::Open { connection, .. } => match connection.next().await {
+                    Incoming::Frame(frame) => self.take(frame).await,
+                    Incoming::Lost { reason, code } => self.lost(reason, code),
+                },
+            };
+            match event {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => {}
+                Err(error) => self.state = State::GivenUp(error),
+            }
+        }
+    }
+
+    /// Says goodbye to the server, if it is there.
+    pub async fn close(self) {
+        if let State::Open { connection, .. } = self.state {
+            connection.close().await;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Option<Event>, ClientError> {
+        let token = self.options.token.token()?;
+        let hello = serde_json::json!({
+            "op": "auth",
+            "token": token,
+            "resume": self.positions.cursors(),
+            "types": self.options.types,
+            "report": self.counters,
+        });
+        match Connection::open(&self.options.url, hello.to_string()).await {
+            Ok(connection) => {
+                self.state = State::Open { connection: Box::new(connection), welcomed_at: None };
+                Ok(None)
+            }
+            Err(OpenError::Url(error)) => Err(error.into()),
+            Err(OpenError::Refused { code, reason }) => Err(ClientError::Refused { code, reason }),
+            Err(OpenError::Failed { reason, retry_after }) => {
+                self.asked_delay = retry_after;
+                Ok(Some(self.wait(reason, None)))
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<Option<Event>, ClientError> {
+        let event = match frame {
+            Frame::Welcome(welcome) => {
+                self.refusals = 0;
+                if std::mem::replace(&mut self.welcomed_before, true) {
+                    self.counters.reconnects += 1;
+                }
+                if let State::Open { connection, welcomed_at } = &mut self.state {
+                    *welcomed_at = Some(Instant::now());
+                    connection.expect_heartbeat(welcome.heartbeat);
+                }
+                self.positions.welcome(&welcome.rooms);
+                Event::Welcome(welcome)
+            }
+            Frame::Event(delivery) => {
+                let step = self.positions.step(&delivery.room, &delivery.cursor);
+                match step {
+                    Step::Repeat => {
+                        self.counters.repeats += 1;
+                        return Ok(None);
+                    }
+                    Step::Gap => self.counters.gaps += 1,
+                    Step::Next => {}
+                }
+                self.counters.events += 1;
+                Event::Delivery(delivery, step)
+            }
+            Frame::Resync(resync) => {
+                self.counters.resyncs += 1;
+                self.positions.set(&resync.room, &resync.cursor);
+                Event::Resync(resync)
+            }
+            Frame::Cursor { room, cursor } => {
+                self.positions.set(&room, &cursor);
+                return Ok(None);
+            }
+            Frame::Status(status) => Event::Status(status),
+            Frame::TokenExpiring { seconds } => {
+                self.ready = Some(Event::TokenExpiring(seconds));
+                return self.refresh().await;
+            }
+            Frame::Refreshed { expires_at, rooms } => {
+                self.positions.welcome(&rooms);
+                Event::Refreshed { expires_at }
+            }
+            Frame::Bye { code, reconnect_in_ms } => {
+                self.asked_delay = Some(Duration::from_millis(reconnect_in_ms));
+                Event::Bye { code }
+            }
+            Frame::Other => return Ok(None),
+        };
+        Ok(Some(event))
+    }
+
+    async fn refresh(&mut self) -> Result<Option<Event>, ClientError> {
+        if let TokenSource::Renewable(_) = self.options.token {
+            let token = self.options.token.token()?;
+            let refresh = serde_json::json!({ "op": "refresh", "token": token }).to_string();
+            if let State::Open { connection, .. } = &mut self.state {
+                // A failure shows at the next read, which is where lost connections are handled.
+                connection.send(refresh).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The connection has ended: decides whether to come back, as the close code says.
+    fn lost(&mut self, reason: String, code: Option<u16>) -> Result<Option<Event>, ClientError> {
+        if let State::Open { welcomed_at: Some(at), .. } = self.state
+            && at.elapsed() >= STEADY
+        {
+            self.options.backoff.reset();
+        }
+        let known = CloseCode::ALL.into_iter().find(|known| Some(known.code()) == code);
+        match (known.map(CloseCode::reconnect), code) {
+            (Some(Reconnect::Never), Some(code)) => return Err(ClientError::Refused { code, reason }),
+            (Some(Reconnect::NewToken), Some(code)) => {
+                self.refusals += 1;
+                let renewable = matches!(self.options.token, TokenSource::Renewable(_));
+                if !renewable || self.refusals >= MAX_TOKEN_REFUSALS {
+                    return Err(ClientError::Refused { code, reason });
+                }
+            }
+            _ => {}
+        }
+        Ok(Some(self.wait(reason, code)))
+    }
+
+    fn wait(&mut self, reason: String, code: Option<u16>) -> Event {
+        let own = self.options.backoff.next(rand::random());
+        let retry_in = self.asked_delay.take().unwrap_or(own);
+        self.state = State::Waiting { until: Instant::now() + retry_in };
+        Event::Disconnected { reason, code, retry_in }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The `rowcast` command: everything an operator or developer does by hand.
+//!
+//! What a running service does is not here; SQL is in `rowcast-store`, the wire's language in `rowcast-protocol`.
+
+pub mod args;
+pub mod client;
+mod database;
+pub mod devfile;
+mod tail;
+pub mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rowcast_process::{
+    config::shared::{LogConfig, LogFormat},
+    telemetry,
+};
+
+use args::{Cli, Command};
+
+/// Reads the arguments, does what they say, and gives the exit status: 0 done, 1 failed, 2 wrong arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rowcast: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let level = if cli.verbose { "info,rowcast_cli=debug,rowcast_store=debug" } else { "warn" };
+    telemetry::init(&LogConfig { format: LogFormat::Text, level: level.to_owned() })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Migrate(args) => database::migrate(args, &mut out).await?,
+        Command::Watch(args) => database::watch(args, &mut out).await?,
+        Command::Unwatch(args) => database::unwatch(args, &mut out).await?,
+        Command::Watches(args) => database::watches(args, &mut out).await?,
+        Command::Publish(args) => database::publish(args, &mut out).await?,
+        Command::Token(args) => token::print(&args, &mut out)?,
+        Command::Tail(args) => return tail::run(args, &mut out).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
