@@ -82,10 +82,7 @@ impl Cleaner {
             .map_err(|_| StoreError::Unexpected(format!("transaction {floor} is beyond a sequence")))?;
         self.session
             .client()
-            .execute(
-                "SELECT setval('rowcast.floor', $1) FROM rowcast.floor WHERE last_value < $1",
-                &[&floor],
-            )
+            .execute("SELECT setval('rowcast.floor', $1) FROM rowcast.floor WHERE last_value < $1", &[&floor])
             .await
             .map_err(StoreError::from_statement)?;
         Ok(())

@@ -33,18 +33,12 @@ impl Standby {
     pub async fn connect(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
         let session = Session::open(url, options).await?;
         session.client().batch_execute(SESSION).await?;
-        let row = session
-            .client()
-            .query_one("SELECT pg_is_in_recovery(), pg_backend_pid()", &[])
-            .await?;
+        let row = session.client().query_one("SELECT pg_is_in_recovery(), pg_backend_pid()", &[]).await?;
         if row.try_get(0)? {
             return Err(StoreError::NotPrimary);
         }
         let backend_pid = row.try_get(1)?;
-        session
-            .client()
-            .batch_execute(&format!("LISTEN {LEADER_CHANNEL}"))
-            .await?;
+        session.client().batch_execute(&format!("LISTEN {LEADER_CHANNEL}")).await?;
         let standby = Self { session, backend_pid };
         standby.refuse_pooler(url, options).await?;
         Ok(standby)
@@ -67,10 +61,7 @@ impl Standby {
         let pid: i32 = row.try_get(0)?;
         same_process(self.backend_pid, pid)?;
         if row.try_get::<_, &str>(1)? != "3s" {
-            return Err(StoreError::Pooler {
-                before: self.backend_pid,
-                after: pid,
-            });
+            return Err(StoreError::Pooler { before: self.backend_pid, after: pid });
         }
         busy.rollback().await?;
         other.close().await;
@@ -83,18 +74,13 @@ impl Standby {
         let row = self
             .session
             .client()
-            .query_one(
-                "SELECT pg_try_advisory_lock($1, $2), pg_backend_pid()",
-                &[&LOCK_CLASS, &LEADER_LOCK],
-            )
+            .query_one("SELECT pg_try_advisory_lock($1, $2), pg_backend_pid()", &[&LOCK_CLASS, &LEADER_LOCK])
             .await?;
         same_process(self.backend_pid, row.try_get(1)?)?;
         if !row.try_get::<_, bool>(0)? {
             return Ok(Election::Standby(self));
         }
-        LeadSession::begin(self)
-            .await
-            .map(|lead| Election::Elected(Box::new(lead)))
+        LeadSession::begin(self).await.map(|lead| Election::Elected(Box::new(lead)))
     }
 
     /// The connection, for its signals ([`Session::departure`], [`Session::ended`]).
@@ -122,26 +108,15 @@ impl LeadSession {
         let Standby { session, backend_pid } = standby;
         let client = session.client();
         // Listening comes before the first read: what commits in between rings.
-        client
-            .batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}"))
-            .await?;
+        client.batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}")).await?;
         let row = client
-            .query_one(
-                "SELECT nextval('rowcast.leader_epoch'), last_value FROM rowcast.floor",
-                &[],
-            )
+            .query_one("SELECT nextval('rowcast.leader_epoch'), last_value FROM rowcast.floor", &[])
             .await
             .map_err(StoreError::from_statement)?;
         let epoch = Epoch(unsigned(row.try_get(0)?)?);
         let floor = unsigned(row.try_get(1)?)?;
         let reads = Reads::prepare(client).await?;
-        Ok(Self {
-            session,
-            backend_pid,
-            epoch,
-            reads,
-            reading: Reading::from_floor(floor),
-        })
+        Ok(Self { session, backend_pid, epoch, reads, reading: Reading::from_floor(floor) })
     }
 
     /// The number of this leadership.
@@ -161,9 +136,7 @@ impl LeadSession {
                 let mut answer = self.reads.difference(client, since, limit).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 let rows = std::mem::take(&mut answer.rows);
-                let rows = self
-                    .reading
-                    .on_difference(answer.snapshot.clone(), rows, limit, |row| row.id);
+                let rows = self.reading.on_difference(answer.snapshot.clone(), rows, limit, |row| row.id);
                 (rows, answer)
             }
             Query::Window { since, until, after } => {
@@ -199,9 +172,7 @@ impl LeadSession {
                 &[&seen],
             )
             .await?;
-        let row = client
-            .query_one("SELECT nextval('rowcast.leader_epoch'), pg_backend_pid()", &[])
-            .await?;
+        let row = client.query_one("SELECT nextval('rowcast.leader_epoch'), pg_backend_pid()", &[]).await?;
         same_process(self.backend_pid, row.try_get(1)?)?;
         self.epoch = Epoch(unsigned(row.try_get(0)?)?);
         Ok(self.epoch)

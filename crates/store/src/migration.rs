@@ -32,9 +32,7 @@ pub struct Report {
 pub async fn migrate(url: &str) -> Result<Report, StoreError> {
     let mut session = Session::open(url, &SessionOptions::new("rowcast migrate")).await?;
     let client = session.client_mut();
-    client
-        .execute("SELECT pg_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK])
-        .await?;
+    client.execute("SELECT pg_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await?;
     let mut attempt = 1;
     let report = loop {
         match run(client).await {
@@ -62,9 +60,7 @@ async fn run(client: &mut Client) -> Result<Report, StoreError> {
         .run_async(client)
         .await
         .map_err(|error| StoreError::Migration(Box::new(error)))?;
-    let row = client
-        .query_one(&format!("SELECT coalesce(max(version), 0) FROM {HISTORY}"), &[])
-        .await?;
+    let row = client.query_one(&format!("SELECT coalesce(max(version), 0) FROM {HISTORY}"), &[]).await?;
     Ok(Report {
         applied: report
             .applied_migrations()

@@ -35,10 +35,7 @@ pub struct Row {
 impl Row {
     /// What identifies the row for deletion.
     pub fn key(&self) -> RowKey {
-        RowKey {
-            id: self.id,
-            occurred_at_micros: self.occurred_at_micros,
-        }
+        RowKey { id: self.id, occurred_at_micros: self.occurred_at_micros }
     }
 }
 
@@ -128,10 +125,7 @@ impl Reads {
         limit: usize,
     ) -> Result<Answer, StoreError> {
         let rows = client
-            .query(
-                &self.difference,
-                &[&Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))],
-            )
+            .query(&self.difference, &[&Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))])
             .await?;
         decode(&rows)
     }
@@ -148,13 +142,7 @@ impl Reads {
         let rows = client
             .query(
                 &self.window,
-                &[
-                    &Xid(since.xmax),
-                    &running(since),
-                    &bound(limit),
-                    &until.to_string(),
-                    &after,
-                ],
+                &[&Xid(since.xmax), &running(since), &bound(limit), &until.to_string(), &after],
             )
             .await?;
         let mut answer = decode(&rows)?;
@@ -172,9 +160,8 @@ fn bound(limit: usize) -> i64 {
 }
 
 fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
-    let first = rows
-        .first()
-        .ok_or_else(|| StoreError::Unexpected("a read without its head row".to_owned()))?;
+    let first =
+        rows.first().ok_or_else(|| StoreError::Unexpected("a read without its head row".to_owned()))?;
     let snapshot =
         Snapshot::from_str(first.try_get(0)?).map_err(|error| StoreError::Unexpected(error.to_string()))?;
     Ok(Answer {
@@ -184,11 +171,7 @@ fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
         raise_requested: first.try_get(3)?,
         last_loss_micros: first.try_get::<_, Option<Timestamp>>(4)?.map(|at| at.0),
         last: first.try_get(5)?,
-        rows: rows
-            .iter()
-            .map(event)
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()?,
+        rows: rows.iter().map(event).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }
 

@@ -28,11 +28,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The snapshot that has seen everything below a transaction and nothing else.
     pub fn below(floor: u64) -> Self {
-        Self {
-            xmin: floor,
-            xmax: floor,
-            running: Vec::new(),
-        }
+        Self { xmin: floor, xmax: floor, running: Vec::new() }
     }
 
     /// Whether a transaction had ended.
@@ -68,17 +64,10 @@ impl FromStr for Snapshot {
         let [xmin, xmax, running] = text.split(':').collect::<Vec<_>>()[..] else {
             return Err(invalid());
         };
-        let mut running = running
-            .split(',')
-            .filter(|part| !part.is_empty())
-            .map(number)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut running =
+            running.split(',').filter(|part| !part.is_empty()).map(number).collect::<Result<Vec<_>, _>>()?;
         running.sort_unstable();
-        Ok(Self {
-            xmin: number(xmin)?,
-            xmax: number(xmax)?,
-            running,
-        })
+        Ok(Self { xmin: number(xmin)?, xmax: number(xmax)?, running })
     }
 }
 
@@ -118,21 +107,14 @@ struct Sweep {
 impl Reading {
     /// Begins at the durable floor: everything from that transaction on has yet to be read.
     pub fn from_floor(floor: u64) -> Self {
-        Self {
-            seen: Snapshot::below(floor),
-            sweep: None,
-        }
+        Self { seen: Snapshot::below(floor), sweep: None }
     }
 
     /// What to ask next. Asking again without an answer in between is harmless.
     pub fn query(&self) -> Query<'_> {
         match &self.sweep {
             None => Query::Difference { since: &self.seen },
-            Some(sweep) => Query::Window {
-                since: &self.seen,
-                until: &sweep.until,
-                after: sweep.after,
-            },
+            Some(sweep) => Query::Window { since: &self.seen, until: &sweep.until, after: sweep.after },
         }
     }
 
@@ -146,10 +128,7 @@ impl Reading {
         id: impl Fn(&R) -> i64,
     ) -> Vec<R> {
         if rows.len() > limit {
-            self.sweep = Some(Sweep {
-                until: snapshot,
-                after: i64::MIN,
-            });
+            self.sweep = Some(Sweep { until: snapshot, after: i64::MIN });
             return Vec::new();
         }
         rows.sort_unstable_by_key(id);
@@ -161,10 +140,7 @@ impl Reading {
     pub fn on_window(&mut self, last: Option<i64>) {
         match (last, self.sweep.take()) {
             (Some(last), Some(sweep)) => {
-                self.sweep = Some(Sweep {
-                    after: last.max(sweep.after),
-                    ..sweep
-                });
+                self.sweep = Some(Sweep { after: last.max(sweep.after), ..sweep });
             }
             (None, Some(sweep)) => self.seen = sweep.until,
             (_, None) => {}

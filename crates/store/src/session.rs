@@ -73,13 +73,7 @@ impl Session {
         let departure = Arc::new(Notify::new());
         let (ended_tx, ended) = watch::channel(None);
         let driver = tokio::spawn(drive(connection, doorbell.clone(), departure.clone(), ended_tx));
-        Ok(Self {
-            client,
-            doorbell,
-            departure,
-            ended,
-            driver: Driver(driver),
-        })
+        Ok(Self { client, doorbell, departure, ended, driver: Driver(driver) })
     }
 
     /// For statements.
@@ -120,15 +114,10 @@ impl Session {
 
     /// Says goodbye and waits until the connection is closed, at most a second.
     pub async fn close(self) {
-        let Self {
-            client, mut driver, ..
-        } = self;
+        let Self { client, mut driver, .. } = self;
         // A Client that is dropped makes its connection say Terminate; the driver then ends by itself.
         drop(client);
-        if tokio::time::timeout(Duration::from_secs(1), &mut driver.0)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(Duration::from_secs(1), &mut driver.0).await.is_err() {
             tracing::debug!("PostgreSQL did not close the connection within a second");
         }
     }

@@ -45,10 +45,7 @@ impl Cleaner {
                 &[],
             )
             .await?;
-        Ok(Identity {
-            system_identifier: row.try_get(0)?,
-            timeline: row.try_get(1)?,
-        })
+        Ok(Identity { system_identifier: row.try_get(0)?, timeline: row.try_get(1)? })
     }
 
     /// What is recorded.
@@ -72,10 +69,7 @@ impl Cleaner {
             installation: row.try_get(2)?,
             identity: system_identifier
                 .zip(timeline)
-                .map(|(system_identifier, timeline)| Identity {
-                    system_identifier,
-                    timeline,
-                }),
+                .map(|(system_identifier, timeline)| Identity { system_identifier, timeline }),
             redis_run_ids: serde_json::from_str(run_ids)
                 .map_err(|error| StoreError::Unexpected(format!("state.redis_run_ids: {error}")))?,
         })
@@ -145,12 +139,7 @@ impl Cleaner {
             .execute(
                 "UPDATE rowcast.state SET installation = $1, system_identifier = $2, timeline = $3,
                         redis_run_ids = $4::text::jsonb",
-                &[
-                    &installation,
-                    &identity.system_identifier,
-                    &identity.timeline,
-                    &run_ids,
-                ],
+                &[&installation, &identity.system_identifier, &identity.timeline, &run_ids],
             )
             .await
             .map_err(StoreError::from_statement)?;
@@ -166,9 +155,7 @@ impl Cleaner {
             .execute("UPDATE rowcast.outbox SET tx = pg_current_xact_id()", &[])
             .await
             .map_err(StoreError::from_statement)?;
-        transaction
-            .execute("SELECT setval('rowcast.floor', 3)", &[])
-            .await?;
+        transaction.execute("SELECT setval('rowcast.floor', 3)", &[]).await?;
         transaction.commit().await?;
         Ok(rows)
     }

@@ -86,8 +86,8 @@ impl Watches {
     pub async fn watch(&self, options: &WatchOptions) -> Result<(), StoreError> {
         self.client()
             .execute(
-                "SELECT rowcast.watch($1::text::regclass, $2, type => $3, columns => $4,
-                    operations => coalesce($5, '{insert,update,delete}'), payload => $6::text::regproc, on_error => $7)",
+                "SELECT rowcast.watch($1::text::regclass, $2::text, type => $3::text, columns => $4::text[],
+                    operations => coalesce($5::text[], '{insert,update,delete}'), payload => $6::text::regproc, on_error => $7::text)",
                 &[
                     &options.table,
                     &options.merchant_column,
@@ -104,10 +104,7 @@ impl Watches {
 
     /// Removes the triggers. Says whether the table was watched.
     pub async fn unwatch(&self, table: &str) -> Result<bool, StoreError> {
-        let row = self
-            .client()
-            .query_one("SELECT rowcast.unwatch($1::text::regclass)", &[&table])
-            .await?;
+        let row = self.client().query_one("SELECT rowcast.unwatch($1::text::regclass)", &[&table]).await?;
         Ok(row.try_get(0)?)
     }
 
@@ -141,10 +138,7 @@ impl Watches {
     /// Publishes an event of the application's own, in a transaction of its own. `data` is JSON text.
     pub async fn publish(&self, room: &str, type_: &str, data: &str) -> Result<(), StoreError> {
         self.client()
-            .execute(
-                "SELECT rowcast.publish($1, $2, $3::text::json)",
-                &[&room, &type_, &data],
-            )
+            .execute("SELECT rowcast.publish($1, $2, $3::text::json)", &[&room, &type_, &data])
             .await?;
         Ok(())
     }

@@ -1,0 +1,85 @@
+//! One leader at a time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rowcast_store::{Cleaner, Election, SessionOptions, StoreError};
+
+use crate::database::Database;
+
+#[tokio::test]
+async fn a_second_one_can_not_lead_until_the_first_has_left_and_hears_of_it() -> Result<()> {
+    let db = Database::migrated("second").await?;
+    let first = db.lead().await?;
+    let Election::Standby(standby) = db.standby().await?.try_lead().await? else {
+        panic!("two leaders");
+    };
+    let departure = standby.session().departure().clone();
+    let first_epoch = first.epoch();
+    first.unlock_and_announce().await?;
+    tokio::time::timeout(Duration::from_secs(2), departure.notified()).await?;
+    let Election::Elected(second) = standby.try_lead().await? else {
+        panic!("the announcement came before the lock was free");
+    };
+    assert!(second.epoch() > first_epoch);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_lock_of_a_leader_that_stopped_is_free_within_four_seconds() -> Result<()> {
+    let db = Database::migrated("stopped").await?;
+    // Connected and silent, as a stopped process is: its kernel still answers.
+    let mut stopped = db.lead().await?;
+    let since = Instant::now();
+    stopped.read(10).await?;
+    let mut standby = db.standby().await?;
+    let epoch = loop {
+        match standby.try_lead().await? {
+            Election::Elected(lead) => break lead.epoch(),
+            Election::Standby(again) => standby = again,
+        }
+        assert!(since.elapsed() < Duration::from_secs(4), "the lock is still held");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(since.elapsed() > Duration::from_secs(2), "a healthy leader must not lose it sooner");
+    assert!(epoch > stopped.epoch());
+    // Once it goes on, it finds out by the next read, and by the end of its connection.
+    assert!(stopped.read(10).await.is_err());
+    assert!(matches!(stopped.session().ended().await, StoreError::Ended(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_session_is_noticed_without_asking() -> Result<()> {
+    let db = Database::migrated("killed").await?;
+    let lead = db.lead().await?;
+    let ended = lead.session().ended();
+    db.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database =
+            (SELECT oid FROM pg_database WHERE datname = current_database()) AND objid = 1",
+    )
+    .await?;
+    let reason = tokio::time::timeout(Duration::from_secs(5), ended).await?;
+    assert!(reason.to_string().contains("terminating connection"), "{reason}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn commits_ring_the_leader_and_many_rings_are_one() -> Result<()> {
+    let db = Database::migrated("ringing").await?;
+    let lead = db.lead().await?;
+    for _ in 0..20 {
+        db.run("SELECT rowcast.publish('a', 'a.b', '1')").await?;
+    }
+    tokio::time::timeout(Duration::from_secs(5), lead.session().doorbell().notified()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_without_a_server_is_an_error_in_time() {
+    let url = "postgres://postgres@127.0.0.1:1/postgres";
+    let since = Instant::now();
+    let error = Cleaner::connect(url, &SessionOptions::new("test")).await.err().unwrap();
+    assert_eq!(error.kind(), "connect");
+    assert!(since.elapsed() < Duration::from_secs(4));
+}

@@ -1,0 +1,12 @@
+//! The store against a real PostgreSQL. One binary, one server; every test has a database of its own.
+#![allow(clippy::unwrap_used)]
+
+mod database;
+mod leading;
+mod migrating;
+mod model;
+mod reading;
+mod rights;
+mod state;
+mod triggers;
+mod watching;

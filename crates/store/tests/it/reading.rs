@@ -1,0 +1,168 @@
+//! Reading by snapshot difference, on a real outbox.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use anyhow::Result;
+use rowcast_store::{Cleaner, Row, SessionOptions};
+
+use crate::database::{Database, read_all};
+
+const PUBLISH: &str = "SELECT rowcast.publish('a', 'a.b', to_json($1::text))";
+
+fn data(rows: &[Row]) -> Vec<&str> {
+    rows.iter().map(|row| row.data.trim_matches('"')).collect()
+}
+
+#[tokio::test]
+async fn late_commits_are_delivered_exactly_once() -> Result<()> {
+    let db = Database::migrated("late").await?;
+    let mut lead = db.lead().await?;
+    let late = db.another().await?;
+    late.batch_execute("BEGIN").await?;
+    late.execute(PUBLISH, &[&"late"]).await?;
+    db.client.execute(PUBLISH, &[&"early"]).await?;
+    let first = read_all(&mut lead, 10).await?;
+    assert_eq!(data(&first), ["early"]);
+    assert!(read_all(&mut lead, 10).await?.is_empty());
+    late.batch_execute("COMMIT").await?;
+    let second = read_all(&mut lead, 10).await?;
+    assert_eq!(data(&second), ["late"]);
+    assert!(second[0].id < first[0].id, "its id was given out before");
+    assert!(read_all(&mut lead, 10).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backlog_is_read_in_pages_by_id_without_what_commits_meanwhile() -> Result<()> {
+    let db = Database::migrated("paging").await?;
+    let late = db.another().await?;
+    late.batch_execute("BEGIN").await?;
+    late.execute(PUBLISH, &[&"late"]).await?;
+    db.run("SELECT rowcast.publish('a', 'a.b', to_json(n::text)) FROM generate_series(1, 1000) AS n").await?;
+    let mut lead = db.lead().await?;
+    let mut rows = lead.read(100).await?.rows;
+    rows.extend(lead.read(100).await?.rows);
+    // Both are before the page that comes next, or in it, by their ids; neither was there when reading began.
+    late.batch_execute("COMMIT").await?;
+    db.client.execute(PUBLISH, &[&"new"]).await?;
+    loop {
+        let page = lead.read(100).await?;
+        rows.extend(page.rows);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(rows.len(), 1000);
+    assert!(rows.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert_eq!(data(&read_all(&mut lead, 100).await?), ["late", "new"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_leader_reads_from_the_floor_what_was_not_deleted() -> Result<()> {
+    let db = Database::migrated("floor").await?;
+    let open = db.another().await?;
+    open.batch_execute("BEGIN").await?;
+    open.execute(PUBLISH, &[&"open"]).await?;
+    for n in ["1", "2", "3"] {
+        db.client.execute(PUBLISH, &[&n]).await?;
+    }
+    let mut lead = db.lead().await?;
+    let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
+    let rows = read_all(&mut lead, 10).await?;
+    assert_eq!(data(&rows), ["1", "2", "3"]);
+    cleaner.delete(&[rows[0].key(), rows[2].key()]).await?;
+    let floor = lead.floor(Some(rows[1].tx));
+    assert!(floor < rows[0].tx, "the open transaction is older and unread");
+    cleaner.set_floor(floor).await?;
+    open.batch_execute("COMMIT").await?;
+    lead.unlock_and_announce().await?;
+
+    let mut next = db.lead().await?;
+    let rows = read_all(&mut next, 10).await?;
+    assert_eq!(data(&rows), ["open", "2"]);
+    cleaner.delete(&rows.iter().map(Row::key).collect::<Vec<_>>()).await?;
+    let floor = next.floor(None);
+    assert!(floor > rows[1].tx);
+    cleaner.set_floor(floor).await?;
+    cleaner.set_floor(5).await?;
+    assert_eq!(db.number("SELECT last_value FROM rowcast.floor").await?, i64::try_from(floor)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_tells_the_servers_time_and_everything_about_a_row() -> Result<()> {
+    let db = Database::migrated("page").await?;
+    let mut lead = db.lead().await?;
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, m text, v text); SELECT rowcast.watch('t', 'm', type => 'thing');
+         INSERT INTO t VALUES (1, 'ü', 'x'); DELETE FROM rowcast.outbox;
+         SET rowcast.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'; UPDATE t SET v = 'y'",
+    )
+    .await?;
+    let page = lead.read(10).await?;
+    let row = &page.rows[0];
+    assert_eq!((row.room.as_str(), row.type_.as_str()), ("ü", "thing.updated"));
+    assert_eq!(row.data, r#"{"id":1,"m":"ü","v":"y"}"#);
+    assert_eq!(row.changed.as_deref(), Some(&["v".to_owned()][..]));
+    assert!(row.traceparent.as_deref().is_some_and(|parent| parent.starts_with("00-0af7")));
+    let lag = page.server_now_micros - row.occurred_at_micros;
+    assert!((0..60_000_000).contains(&lag), "{lag} µs");
+    let here = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    assert!((i64::try_from(here.as_micros())? - page.server_now_micros).abs() < 60_000_000);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writers_are_read_once_each_and_changes_of_a_row_in_their_order() -> Result<()> {
+    let db = Database::migrated("writers").await?;
+    db.run(
+        "CREATE TABLE counter (id int PRIMARY KEY, m text, n bigint NOT NULL DEFAULT 0);
+         SELECT rowcast.watch('counter', 'm');
+         INSERT INTO counter SELECT n, 'm' || n FROM generate_series(1, 8) AS n; DELETE FROM rowcast.outbox",
+    )
+    .await?;
+    let mut lead = db.lead().await?;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..6_i32 {
+        let client = db.another().await?;
+        writers.spawn(async move {
+            for round in 0..60_i32 {
+                // Ascending ids, so that nothing deadlocks; every fifth transaction changes its mind.
+                let (a, b) = ((writer + round) % 4 + 1, (writer * 3 + round) % 4 + 5);
+                let end = if round % 5 == 4 { "ROLLBACK" } else { "COMMIT" };
+                client
+                    .batch_execute(&format!(
+                        "BEGIN; UPDATE counter SET n = n + 1 WHERE id = {a};
+                         UPDATE counter SET n = n + 1 WHERE id = {b}; {end}"
+                    ))
+                    .await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    let mut seen: HashMap<i64, ()> = HashMap::new();
+    let mut last: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut finished = false;
+    loop {
+        let done = writers.is_empty();
+        for row in read_all(&mut lead, 7).await? {
+            assert!(seen.insert(row.id, ()).is_none(), "row {} came twice", row.id);
+            let value: serde_json::Value = serde_json::from_str(&row.data)?;
+            let (id, n) = (value["id"].as_i64().unwrap(), value["n"].as_i64().unwrap());
+            let before = last.insert(id, n).unwrap_or(0);
+            assert_eq!(n, before + 1, "counter {id} went from {before} to {n}");
+        }
+        if finished {
+            break;
+        }
+        finished = done;
+        while let Some(writer) = writers.try_join_next() {
+            writer??;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(seen.len(), 6 * 48 * 2);
+    Ok(())
+}
