@@ -13,24 +13,15 @@ pub struct Missing(pub String);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is not installed on this machine; `make setup` installs what is missing",
-            self.0
-        )
+        write!(f, "{} is not installed on this machine; `make setup` installs what is missing", self.0)
     }
 }
 
 impl std::error::Error for Missing {}
 
 /// Folders of packages that do not put their servers on PATH, besides PATH itself.
-const MORE_FOLDERS: [&str; 5] = [
-    "/usr/sbin",
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/opt/homebrew/bin",
-    "/opt/homebrew/sbin",
-];
+const MORE_FOLDERS: [&str; 5] =
+    ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/sbin"];
 
 /// The folder with `postgres` and `initdb`: of the major version asked for, or of the newest there is.
 ///
@@ -50,11 +41,7 @@ pub fn find_postgres(version: Option<u32>) -> Result<PathBuf, Missing> {
     // Stable, so that of equal versions the packaged folder comes before a link on PATH.
     found.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
     let name = version.map_or("PostgreSQL".to_owned(), |wanted| format!("PostgreSQL {wanted}"));
-    found
-        .into_iter()
-        .next()
-        .map(|(_, folder)| folder)
-        .ok_or(Missing(name))
+    found.into_iter().next().map(|(_, folder)| folder).ok_or(Missing(name))
 }
 
 /// `redis-server`, or Valkey's.
@@ -62,9 +49,7 @@ pub fn find_postgres(version: Option<u32>) -> Result<PathBuf, Missing> {
 /// # Errors
 /// [`Missing`].
 pub fn find_redis() -> Result<PathBuf, Missing> {
-    find("redis-server")
-        .or_else(|| find("valkey-server"))
-        .ok_or(Missing("Redis".to_owned()))
+    find("redis-server").or_else(|| find("valkey-server")).ok_or(Missing("Redis".to_owned()))
 }
 
 /// `haproxy`.
@@ -89,28 +74,18 @@ pub fn bin(name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    let release = if folder.components().any(|part| part.as_os_str() == "release") {
-        " --release"
-    } else {
-        ""
-    };
-    bail!(
-        "{name} is not in {}; build it with `cargo build{release} -p {name}`",
-        folder.display()
-    )
+    let release =
+        if folder.components().any(|part| part.as_os_str() == "release") { " --release" } else { "" };
+    bail!("{name} is not in {}; build it with `cargo build{release} -p {name}`", folder.display())
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    search_folders()
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+    search_folders().map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 fn search_folders() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = env::split_paths(&path)
-        .chain(MORE_FOLDERS.map(PathBuf::from))
-        .collect();
+    let folders: Vec<PathBuf> = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from)).collect();
     folders.into_iter()
 }
 

@@ -80,10 +80,7 @@ pub(crate) fn root() -> Result<PathBuf> {
     // The name can be guessed and the place is everybody's: what another has made there is not used.
     let found = fs::symlink_metadata(&root).with_context(|| format!("looking at {}", root.display()))?;
     if !found.is_dir() || found.uid() != uid || found.mode() & 0o022 != 0 {
-        bail!(
-            "{} is not a folder that only this user may write to; remove it",
-            root.display()
-        );
+        bail!("{} is not a folder that only this user may write to; remove it", root.display());
     }
     Ok(root)
 }

@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::ports::on_a_port;
-use crate::{Folder, Launch, Process, find_haproxy};
+use crate::{Folder, Launch, Process, find_haproxy, http_get};
 
 const READY: Duration = Duration::from_secs(20);
 
@@ -53,11 +51,7 @@ impl Haproxy {
     /// # Errors
     /// When there is none on this machine, or it does not start: with the last lines of its log.
     pub async fn start(options: HaproxyOptions) -> Result<Self> {
-        let own = options
-            .folder
-            .is_none()
-            .then(|| Folder::new("haproxy"))
-            .transpose()?;
+        let own = options.folder.is_none().then(|| Folder::new("haproxy")).transpose()?;
         let folder = match (options.folder, &own) {
             (Some(folder), _) => folder,
             (None, Some(own)) => own.path().to_owned(),
@@ -66,13 +60,7 @@ impl Haproxy {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let backends = options.backends;
         let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &backends)).await?;
-        Ok(Self {
-            process,
-            port,
-            folder,
-            backends,
-            _own: own,
-        })
+        Ok(Self { process, port, folder, backends, _own: own })
     }
 
     /// `http://127.0.0.1:<port>`
@@ -111,10 +99,7 @@ impl Haproxy {
     /// # Errors
     /// When it had to be killed.
     pub async fn stop(&self) -> Result<()> {
-        self.process
-            .stop(Signal::TERM, Duration::from_secs(5))
-            .await
-            .map(drop)
+        self.process.stop(Signal::TERM, Duration::from_secs(5)).await.map(drop)
     }
 
     /// Sends its master a signal, and waits for the end if it is SIGKILL. Its workers end with it.
@@ -155,11 +140,7 @@ async fn launch(folder: &Path, port: u16, backends: &[Backend]) -> Result<Proces
 /// Writes the configuration and returns its mark, a path that only this version of it answers.
 fn configure(folder: &Path, port: u16, backends: &[Backend]) -> Result<String> {
     static VERSION: AtomicU64 = AtomicU64::new(0);
-    let mark = format!(
-        "/.balancer-{}-{}",
-        std::process::id(),
-        VERSION.fetch_add(1, Ordering::Relaxed)
-    );
+    let mark = format!("/.balancer-{}-{}", std::process::id(), VERSION.fetch_add(1, Ordering::Relaxed));
     // noreuseport: two that were given the same port must not share it, the second must fail.
     let mut text = format!(
         "global\n    noreuseport\n    log stdout format raw daemon notice\n\
@@ -172,11 +153,9 @@ fn configure(folder: &Path, port: u16, backends: &[Backend]) -> Result<String> {
     );
     for (number, Backend { address, admin }) in backends.iter().enumerate() {
         let check = match admin {
-            Some(admin) => format!(
-                " check addr {} port {} inter 500ms fall 1 rise 1",
-                host(admin)?.0,
-                host(admin)?.1
-            ),
+            Some(admin) => {
+                format!(" check addr {} port {} inter 500ms fall 1 rise 1", host(admin)?.0, host(admin)?.1)
+            }
             None => String::new(),
         };
         writeln!(text, "    server edge{number} {address}{check}").expect("a String takes all");
@@ -187,21 +166,13 @@ fn configure(folder: &Path, port: u16, backends: &[Backend]) -> Result<String> {
 }
 
 fn host(address: &str) -> Result<(&str, &str)> {
-    address
-        .rsplit_once(':')
-        .with_context(|| format!("{address} is not host:port"))
+    address.rsplit_once(':').with_context(|| format!("{address} is not host:port"))
 }
 
 /// Whether it is this very server, with this very configuration, that answers.
 async fn probe(port: u16, mark: &str) -> Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream
-        .write_all(format!("GET {mark} HTTP/1.0\r\n\r\n").as_bytes())
-        .await?;
-    let mut answer = String::new();
-    stream.take(1024).read_to_string(&mut answer).await?;
-    match answer.split_whitespace().nth(1) {
-        Some("200") => Ok(()),
-        status => bail!("port {port} answers {mark} with {}", status.unwrap_or("nothing")),
+    match http_get(&format!("127.0.0.1:{port}"), mark).await? {
+        (200, _) => Ok(()),
+        (status, _) => bail!("port {port} answers {mark} with {status}"),
     }
 }

@@ -9,6 +9,7 @@
 mod binaries;
 mod folder;
 mod haproxy;
+mod http;
 mod keeper;
 mod ports;
 mod postgres;
@@ -20,7 +21,8 @@ mod wait;
 pub use binaries::{Missing, bin, find_haproxy, find_postgres, find_redis};
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
-pub use ports::free_port;
+pub use http::http_get;
+pub use ports::{free_port, on_a_port};
 pub use postgres::{Connection, Postgres, PostgresOptions};
 pub use process::{Launch, Process, says_address_in_use};
 pub use redis::{Persistence, Redis, RedisOptions};

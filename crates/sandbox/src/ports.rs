@@ -41,13 +41,18 @@ fn random_port() -> u16 {
     RANGE.start + offset
 }
 
-/// How many free ports are tried, and how often and how long a given one.
+/// How many free ports are tried.
 const ATTEMPTS: usize = 10;
-const GIVEN_PORT: Duration = Duration::from_secs(4);
+/// How long a given port, or what an earlier run left behind, is waited for.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Starts a server on the port given, or on a free one; where another was faster to take it, on another. A given port
-/// is waited for: what ran there before may still be going.
-pub(crate) async fn on_a_port<T, F, S>(given: Option<u16>, mut start: S) -> Result<(u16, T)>
+/// is waited for up to 4 s: what ran there before may still be going.
+///
+/// # Errors
+/// That of the last start. A start tells that its port is taken by saying "address already in use" somewhere in its
+/// error, as [`Process::wait_ready`](crate::Process::wait_ready) does, which quotes the log.
+pub async fn on_a_port<T, F, S>(given: Option<u16>, mut start: S) -> Result<(u16, T)>
 where
     S: FnMut(u16) -> F,
     F: Future<Output = Result<T>>,
@@ -56,27 +61,26 @@ where
     let mut attempt = 1;
     loop {
         let port = given.map_or_else(free_port, Ok)?;
-        match start(port).await {
+        let error = match start(port).await {
             Ok(started) => return Ok((port, started)),
-            Err(error) => {
-                let again = if given.is_some() {
-                    begun.elapsed() < GIVEN_PORT
-                } else {
-                    attempt < ATTEMPTS
-                };
-                if !again || !may_pass(&error) {
-                    return Err(error);
-                }
-            }
+            Err(error) => error,
+        };
+        let again = match (says_address_in_use(&error), given) {
+            (true, None) => attempt < ATTEMPTS,
+            (true, Some(_)) => begun.elapsed() < PATIENCE,
+            (false, _) => says_left_over(&error) && begun.elapsed() < PATIENCE,
+        };
+        if !again {
+            return Err(error);
         }
         attempt += 1;
-        if given.is_some() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// The port is taken, or what a killed PostgreSQL has left (its backends end by themselves) is still there.
-fn may_pass(error: &anyhow::Error) -> bool {
-    says_address_in_use(error) || format!("{error:#}").contains("pre-existing shared memory block")
+/// What a killed PostgreSQL has left: its backends, which end by themselves, or a postmaster about to go.
+fn says_left_over(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains("pre-existing shared memory block")
+        || text.contains("lock file \"postmaster.pid\" already exists")
 }

@@ -80,11 +80,7 @@ impl Postgres {
     /// # Errors
     /// When there is none on this machine, or it does not start: with the last lines of its log.
     pub async fn start(options: PostgresOptions) -> Result<Self> {
-        let own = options
-            .folder
-            .is_none()
-            .then(|| Folder::new("postgres"))
-            .transpose()?;
+        let own = options.folder.is_none().then(|| Folder::new("postgres")).transpose()?;
         let folder = match (&options.folder, &own) {
             (Some(folder), _) => std::path::absolute(folder).context("an absolute path")?,
             (None, Some(own)) => own.path().to_owned(),
@@ -94,12 +90,7 @@ impl Postgres {
         let making = tokio::task::spawn_blocking(move || prepare(folder, options));
         let place = Arc::new(making.await.context("making the data folder")??);
         let (port, process) = on_a_port(place.options.port, |port| launch(&place, port)).await?;
-        Ok(Self {
-            process,
-            port,
-            place,
-            _own: own,
-        })
+        Ok(Self { process, port, place, _own: own })
     }
 
     /// A server of this process that is shared by all who ask for it here; each takes a database of its own by
@@ -109,9 +100,7 @@ impl Postgres {
     /// As [`Postgres::start`]; the next one to ask tries again.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
-        SHARED
-            .get_or_try_init(|| Self::start(PostgresOptions::default()))
-            .await
+        SHARED.get_or_try_init(|| Self::start(PostgresOptions::default())).await
     }
 
     /// The superuser's address of the database `postgres`.
@@ -132,11 +121,7 @@ impl Postgres {
     /// A role's address of a database. Nothing is escaped.
     pub fn url_with(&self, role: &str, password: Option<&str>, database: &str) -> String {
         let colon = if password.is_some() { ":" } else { "" };
-        format!(
-            "postgres://{role}{colon}{}@127.0.0.1:{}/{database}",
-            password.unwrap_or_default(),
-            self.port
-        )
+        format!("postgres://{role}{colon}{}@127.0.0.1:{}/{database}", password.unwrap_or_default(), self.port)
     }
 
     /// Its port.
@@ -174,9 +159,7 @@ impl Postgres {
     pub async fn create_database(&self, name: &str) -> Result<String> {
         let quoted = name.replace('"', "\"\"");
         let connection = self.connect("postgres").await?;
-        let made = connection
-            .batch_execute(&format!("CREATE DATABASE \"{quoted}\""))
-            .await;
+        let made = connection.batch_execute(&format!("CREATE DATABASE \"{quoted}\"")).await;
         made.with_context(|| format!("creating the database {name}"))?;
         Ok(self.url_of(name))
     }
@@ -186,10 +169,7 @@ impl Postgres {
     /// # Errors
     /// When it had to be killed.
     pub async fn stop(&self) -> Result<()> {
-        self.process
-            .stop(Signal::INT, Duration::from_secs(30))
-            .await
-            .map(drop)
+        self.process.stop(Signal::INT, Duration::from_secs(30)).await.map(drop)
     }
 
     /// Sends the postmaster a signal, and waits for its end if it is SIGKILL or SIGQUIT (an "immediate" shutdown).
@@ -221,12 +201,7 @@ fn prepare(folder: PathBuf, options: PostgresOptions) -> Result<Place> {
     let binaries = find_postgres(options.version)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let user = User::for_postgres(&folder)?;
-    let place = Place {
-        binaries,
-        folder,
-        user,
-        options,
-    };
+    let place = Place { binaries, folder, user, options };
     cluster::prepare(&place)?;
     Ok(place)
 }
@@ -234,26 +209,18 @@ fn prepare(folder: PathBuf, options: PostgresOptions) -> Result<Place> {
 async fn launch(place: &Place, port: u16) -> Result<Process> {
     let data = place.data();
     cluster::configure(place, port)?;
-    let process = Launch::new(
-        "PostgreSQL",
-        place.binaries.join("postgres"),
-        place.folder.join("postgres.log"),
-    )
-    .arg("-D")
-    .arg(&data)
-    // The user may not be allowed to look at the folder this process is in.
-    .folder("/")
-    .user(place.user)
-    // A postmaster that is killed leaves a segment of shared memory and its backends behind.
-    .farewell(Signal::QUIT)
-    .spawn()?;
+    let process =
+        Launch::new("PostgreSQL", place.binaries.join("postgres"), place.folder.join("postgres.log"))
+            .arg("-D")
+            .arg(&data)
+            // The user may not be allowed to look at the folder this process is in.
+            .folder("/")
+            .user(place.user)
+            // A postmaster that is killed leaves a segment of shared memory and its backends behind.
+            .farewell(Signal::QUIT)
+            .spawn()?;
     let mut config = Config::new();
-    config
-        .host("127.0.0.1")
-        .port(port)
-        .user(SUPERUSER)
-        .dbname("postgres")
-        .application_name("sandbox");
+    config.host("127.0.0.1").port(port).user(SUPERUSER).dbname("postgres").application_name("sandbox");
     if let Some(password) = &place.options.password {
         config.password(password);
     }
@@ -264,9 +231,7 @@ async fn launch(place: &Place, port: u16) -> Result<Process> {
 /// Whether it is this very server that answers: another may have been faster to take the port.
 async fn probe(config: &Config, data: &Path) -> Result<()> {
     let connection = Connection::with(config).await?;
-    let row = connection
-        .query_one("SELECT current_setting('data_directory')", &[])
-        .await?;
+    let row = connection.query_one("SELECT current_setting('data_directory')", &[]).await?;
     let answering: &str = row.get(0);
     if Path::new(answering) != data {
         bail!("another server answers on this port ({answering})");

@@ -61,15 +61,13 @@ impl Launch {
 
     /// Adds arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable of its environment; the rest is inherited.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.envs
-            .push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self.envs.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
         self
     }
 
@@ -107,12 +105,7 @@ impl Launch {
         let log_start = log.metadata().map_or(0, |found| found.len());
         let errors = log.try_clone().context("a second handle of the log")?;
         let mut command = command(&self.program, self.user.as_ref(), Some(self.farewell));
-        command
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0);
+        command.args(&self.args).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
         for (key, value) in &self.envs {
             match value {
                 Some(value) => command.env(key, value),
@@ -152,10 +145,7 @@ impl Process {
         let lock = reaping.clone();
         let waiter = move || {
             let _leash = leash;
-            let left = waitid(
-                WaitId::Pid(as_pid(child.id())),
-                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-            );
+            let left = waitid(WaitId::Pid(as_pid(child.id())), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
             match left.map_err(Into::into).and_then(|_| child.wait()) {
                 Ok(status) => exited.send_replace(Some(status)),
@@ -213,10 +203,8 @@ impl Process {
     pub fn ended(&self) -> impl Future<Output = ExitStatus> + Send + use<> {
         let mut exit = self.exit.clone();
         async move {
-            let status = exit
-                .wait_for(Option::is_some)
-                .await
-                .expect("the waiting thread tells before it ends");
+            let status =
+                exit.wait_for(Option::is_some).await.expect("the waiting thread tells before it ends");
             status.expect("just waited for")
         }
     }
@@ -309,9 +297,7 @@ impl Drop for Process {
 
 /// Whether an error is that of a server which found its port taken.
 pub fn says_address_in_use(error: &anyhow::Error) -> bool {
-    format!("{error:#}")
-        .to_lowercase()
-        .contains("address already in use")
+    format!("{error:#}").to_lowercase().contains("address already in use")
 }
 
 /// Where no parent-death signal can be had: a shell that waits for the end of a pipe which this process holds open, and
@@ -328,9 +314,8 @@ fn leash(pid: u32, signal: Signal) -> Option<Leash> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
-    let mut shell = keeper::spawn(command)
-        .inspect_err(|error| tracing::warn!(%error, pid, "no leash"))
-        .ok()?;
+    let mut shell =
+        keeper::spawn(command).inspect_err(|error| tracing::warn!(%error, pid, "no leash")).ok()?;
     let held = shell.stdin.take();
     Some(Leash { shell, _held: held })
 }
@@ -349,10 +334,7 @@ impl Drop for Leash {
 }
 
 fn as_pid(pid: u32) -> Pid {
-    i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .expect("the system gives positive numbers")
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the system gives positive numbers")
 }
 
 fn read_from(path: &Path, start: u64) -> std::io::Result<String> {

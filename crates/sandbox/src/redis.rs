@@ -54,11 +54,7 @@ impl Redis {
     /// # Errors
     /// When there is none on this machine, or it does not start: with the last lines of its log.
     pub async fn start(options: RedisOptions) -> Result<Self> {
-        let own = options
-            .folder
-            .is_none()
-            .then(|| Folder::new("redis"))
-            .transpose()?;
+        let own = options.folder.is_none().then(|| Folder::new("redis")).transpose()?;
         let folder = match (&options.folder, &own) {
             (Some(folder), _) => folder.clone(),
             (None, Some(own)) => own.path().to_owned(),
@@ -66,13 +62,7 @@ impl Redis {
         };
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &options)).await?;
-        Ok(Self {
-            process,
-            port,
-            folder,
-            options,
-            _own: own,
-        })
+        Ok(Self { process, port, folder, options, _own: own })
     }
 
     /// `redis://127.0.0.1:<port>`
@@ -114,10 +104,7 @@ impl Redis {
     /// When it can not be reached, or refuses.
     pub async fn flush(&self) -> Result<()> {
         let mut connection = self.connection().await?;
-        ::redis::cmd("FLUSHALL")
-            .query_async(&mut connection)
-            .await
-            .context("FLUSHALL")
+        ::redis::cmd("FLUSHALL").query_async(&mut connection).await.context("FLUSHALL")
     }
 
     /// Stops it in order: what is to be kept is written first.
@@ -125,10 +112,7 @@ impl Redis {
     /// # Errors
     /// When it had to be killed.
     pub async fn stop(&self) -> Result<()> {
-        self.process
-            .stop(Signal::TERM, Duration::from_secs(10))
-            .await
-            .map(drop)
+        self.process.stop(Signal::TERM, Duration::from_secs(10)).await.map(drop)
     }
 
     /// Sends a signal, and waits for the end if it is SIGKILL.
@@ -163,14 +147,7 @@ async fn launch(folder: &Path, port: u16, options: &RedisOptions) -> Result<Proc
         Persistence::Snapshot => ("no", "3600 1"),
     };
     let process = Launch::new("Redis", find_redis()?, folder.join("redis.log"))
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--daemonize",
-            "no",
-        ])
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--daemonize", "no"])
         .args(["--appendonly", append_only, "--save", save, "--dir"])
         .arg(folder)
         .args(&options.extra_args)
@@ -184,23 +161,15 @@ async fn launch(folder: &Path, port: u16, options: &RedisOptions) -> Result<Proc
 async fn probe(port: u16, pid: u32) -> Result<()> {
     let mut connection = connection(port).await?;
     let () = ::redis::cmd("PING").query_async(&mut connection).await?;
-    let info: String = ::redis::cmd("INFO")
-        .arg("server")
-        .query_async(&mut connection)
-        .await?;
-    if !info
-        .lines()
-        .any(|line| line.strip_prefix("process_id:") == Some(&pid.to_string()))
-    {
+    let info: String = ::redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    if !info.lines().any(|line| line.strip_prefix("process_id:") == Some(&pid.to_string())) {
         bail!("another server answers on port {port}");
     }
     Ok(())
 }
 
 async fn connection(port: u16) -> ::redis::RedisResult<MultiplexedConnection> {
-    ::redis::Client::open(url(port))?
-        .get_multiplexed_async_connection()
-        .await
+    ::redis::Client::open(url(port))?.get_multiplexed_async_connection().await
 }
 
 fn url(port: u16) -> String {

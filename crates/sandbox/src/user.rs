@@ -90,11 +90,7 @@ pub(crate) fn command(program: &OsStr, user: Option<&User>, death: Option<Signal
         command.arg("--pdeathsig").arg(signal);
     }
     if let Some(User { uid, gid, reach }) = user {
-        command.args([
-            format!("--reuid={uid}"),
-            format!("--regid={gid}"),
-            "--clear-groups".to_owned(),
-        ]);
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
         if let Some(capability) = reach {
             command.args([
                 format!("--inh-caps=-all,+{capability}"),
@@ -110,11 +106,7 @@ pub(crate) fn command(program: &OsStr, user: Option<&User>, death: Option<Signal
 pub(crate) fn can_set_parent_death_signal() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
-        let help = Command::new("setpriv")
-            .arg("--help")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
+        let help = Command::new("setpriv").arg("--help").stdin(Stdio::null()).stderr(Stdio::null()).output();
         help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--pdeathsig"))
     })
 }
@@ -131,10 +123,6 @@ fn signal_name(signal: Signal) -> &'static str {
 }
 
 fn id(what: &str, name: &str) -> Option<u32> {
-    let output = Command::new("id")
-        .args([what, name])
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("id").args([what, name]).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }

@@ -8,12 +8,7 @@ use rowcast_sandbox::{Folder, Postgres, PostgresOptions, Signal, wait_until};
 const SOON: Duration = Duration::from_secs(10);
 
 async fn number(postgres: &Postgres, sql: &str) -> Result<i64> {
-    Ok(postgres
-        .connect("postgres")
-        .await?
-        .query_one(sql, &[])
-        .await?
-        .get(0))
+    Ok(postgres.connect("postgres").await?.query_one(sql, &[]).await?.get(0))
 }
 
 #[tokio::test]
@@ -30,11 +25,7 @@ async fn it_answers_and_its_pid_is_the_postmaster() -> Result<()> {
 #[tokio::test]
 async fn what_is_committed_survives_a_kill_and_a_restart_on_the_same_port() -> Result<()> {
     let mut postgres = Postgres::start(PostgresOptions::default()).await?;
-    postgres
-        .connect("postgres")
-        .await?
-        .batch_execute("CREATE TABLE t AS SELECT 7::bigint AS n")
-        .await?;
+    postgres.connect("postgres").await?.batch_execute("CREATE TABLE t AS SELECT 7::bigint AS n").await?;
     let (port, pid) = (postgres.port(), postgres.pid());
     for signal in [Signal::KILL, Signal::QUIT] {
         postgres.kill(signal).await?;
@@ -59,21 +50,14 @@ async fn two_at_once_do_not_meet() -> Result<()> {
 
 #[tokio::test]
 async fn settings_and_a_password_are_taken() -> Result<()> {
-    let options = PostgresOptions {
-        password: Some("secret".to_owned()),
-        durable: true,
-        ..Default::default()
-    };
+    let options =
+        PostgresOptions { password: Some("secret".to_owned()), durable: true, ..Default::default() };
     let postgres = Postgres::start(options.with("max_prepared_transactions", "7")).await?;
     let connection = postgres.connect("postgres").await?;
-    for (name, expected) in [
-        ("max_prepared_transactions", "7"),
-        ("fsync", "on"),
-        ("synchronous_commit", "on"),
-    ] {
-        let row = connection
-            .query_one("SELECT current_setting($1)", &[&name])
-            .await?;
+    for (name, expected) in
+        [("max_prepared_transactions", "7"), ("fsync", "on"), ("synchronous_commit", "on")]
+    {
+        let row = connection.query_one("SELECT current_setting($1)", &[&name]).await?;
         assert_eq!(row.get::<_, &str>(0), expected, "{name}");
     }
     let without =
@@ -87,10 +71,7 @@ async fn its_folder_is_taken_up_again_though_the_way_to_it_is_closed_to_others()
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("closed")?;
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700))?;
-    let options = PostgresOptions {
-        folder: Some(folder.path().join("a/b")),
-        ..Default::default()
-    };
+    let options = PostgresOptions { folder: Some(folder.path().join("a/b")), ..Default::default() };
     let first = Postgres::start(options.clone()).await?;
     first.create_database("kept").await?;
     drop(first);
@@ -102,9 +83,7 @@ async fn its_folder_is_taken_up_again_though_the_way_to_it_is_closed_to_others()
 #[tokio::test]
 async fn a_failed_start_says_why() -> Result<()> {
     let options = PostgresOptions::default().with("no_such_setting", "1");
-    let error = Postgres::start(options)
-        .await
-        .expect_err("there is no such setting");
+    let error = Postgres::start(options).await.expect_err("there is no such setting");
     assert!(
         format!("{error:#}").contains("unrecognized configuration parameter \"no_such_setting\""),
         "{error:#}"
@@ -115,10 +94,7 @@ async fn a_failed_start_says_why() -> Result<()> {
 #[tokio::test]
 async fn a_port_in_use_is_an_error_when_it_was_asked_for() -> Result<()> {
     let one = Postgres::start(PostgresOptions::default()).await?;
-    let options = PostgresOptions {
-        port: Some(one.port()),
-        ..Default::default()
-    };
+    let options = PostgresOptions { port: Some(one.port()), ..Default::default() };
     let error = Postgres::start(options).await.expect_err("the port is taken");
     assert!(rowcast_sandbox::says_address_in_use(&error), "{error:#}");
     Ok(())
@@ -128,19 +104,13 @@ async fn a_port_in_use_is_an_error_when_it_was_asked_for() -> Result<()> {
 async fn a_panic_ends_it() -> Result<()> {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let panicking = tokio::spawn(async move {
-        let postgres = Postgres::start(PostgresOptions::default())
-            .await
-            .expect("it starts");
-        tell.send((postgres.pid(), postgres.folder().to_owned()))
-            .expect("the test waits");
+        let postgres = Postgres::start(PostgresOptions::default()).await.expect("it starts");
+        tell.send((postgres.pid(), postgres.folder().to_owned())).expect("the test waits");
         panic!("as a failing test would");
     });
     assert!(panicking.await.expect_err("it panicked").is_panic());
     let (pid, folder) = told.recv()?;
-    wait_until("the end of a panicked test's server", SOON, || async {
-        !rustix_alive(pid)
-    })
-    .await?;
+    wait_until("the end of a panicked test's server", SOON, || async { !rustix_alive(pid) }).await?;
     // Kept for whoever wants to know why, and marked so that it goes away some day.
     assert!(folder.join(".kept").exists());
     std::fs::remove_dir_all(folder)?;

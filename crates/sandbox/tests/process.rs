@@ -35,16 +35,9 @@ async fn one_that_ignores_the_signal_is_killed_and_that_is_an_error() -> Result<
     let folder = Folder::new("process")?;
     let process = shell(&folder, "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn()?;
     process
-        .wait_ready(SOON, || async {
-            process.log_tail(1).contains("up").then_some(()).context("not up")
-        })
+        .wait_ready(SOON, || async { process.log_tail(1).contains("up").then_some(()).context("not up") })
         .await?;
-    assert!(
-        process
-            .stop(Signal::TERM, Duration::from_millis(100))
-            .await
-            .is_err()
-    );
+    assert!(process.stop(Signal::TERM, Duration::from_millis(100)).await.is_err());
     assert!(process.exited().is_some());
     Ok(())
 }
@@ -53,10 +46,7 @@ async fn one_that_ignores_the_signal_is_killed_and_that_is_an_error() -> Result<
 async fn one_that_ends_before_it_is_ready_says_why_at_once() -> Result<()> {
     let folder = Folder::new("process")?;
     let process = shell(&folder, "for i in $(seq 30); do echo line $i >&2; done; exit 1").spawn()?;
-    let error = process
-        .wait_ready(SOON, || async { Err::<(), _>("no") })
-        .await
-        .expect_err("it ended");
+    let error = process.wait_ready(SOON, || async { Err::<(), _>("no") }).await.expect_err("it ended");
     let text = error.to_string();
     assert!(
         text.contains("exit status: 1") && text.contains("line 11\n") && text.ends_with("line 30"),
@@ -74,10 +64,7 @@ async fn the_log_of_an_earlier_run_is_not_quoted() -> Result<()> {
         process.wait_exit(SOON).await?;
         assert_eq!(process.log_tail(20), word);
     }
-    assert_eq!(
-        std::fs::read_to_string(folder.path().join("log"))?,
-        "earlier\nlater\n"
-    );
+    assert_eq!(std::fs::read_to_string(folder.path().join("log"))?, "earlier\nlater\n");
     Ok(())
 }
 
@@ -90,9 +77,7 @@ async fn helper_that_starts_a_child_and_waits() -> Result<()> {
     let folder = Folder::new("process")?;
     // Started in a task of a runtime thread that ends at once, as those of tests do.
     let launch = shell(&folder, "exec sleep 600");
-    let process = std::thread::spawn(move || launch.spawn())
-        .join()
-        .expect("no panic")?;
+    let process = std::thread::spawn(move || launch.spawn()).join().expect("no panic")?;
     let unfinished = std::path::Path::new(&file).with_extension("unfinished");
     std::fs::write(&unfinished, process.pid().to_string())?;
     std::fs::rename(unfinished, file)?;
@@ -107,11 +92,10 @@ async fn a_child_dies_with_a_killed_parent_and_not_with_a_thread() -> Result<()>
     let mut parent = Command::new(std::env::current_exe()?)
         .args(["--exact", "helper_that_starts_a_child_and_waits"])
         .env("SANDBOX_TEST_PID_FILE", &file)
+        // Its lines would read as a suite's result.
+        .stdout(std::process::Stdio::null())
         .spawn()?;
-    let text = wait_for("the child's start", SOON, || async {
-        std::fs::read_to_string(&file)
-    })
-    .await?;
+    let text = wait_for("the child's start", SOON, || async { std::fs::read_to_string(&file) }).await?;
     let pid = rustix::process::Pid::from_raw(text.parse()?).context("a process id")?;
     let alive = || rustix::process::test_kill_process(pid).is_ok();
     assert!(alive());

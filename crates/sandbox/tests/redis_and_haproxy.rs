@@ -4,22 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rowcast_sandbox::{
-    Backend, Folder, Haproxy, HaproxyOptions, Persistence, Redis, RedisOptions, Signal, free_port,
+    Backend, Folder, Haproxy, HaproxyOptions, Persistence, Redis, RedisOptions, Signal, free_port, http_get,
     says_address_in_use, wait_for,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 const SOON: Duration = Duration::from_secs(10);
 
 async fn set(redis: &Redis, value: &str) -> Result<()> {
     let mut connection = redis.connection().await?;
-    Ok(redis::cmd("SET")
-        .arg("key")
-        .arg(value)
-        .query_async(&mut connection)
-        .await?)
+    Ok(redis::cmd("SET").arg("key").arg(value).query_async(&mut connection).await?)
 }
 
 async fn get(redis: &Redis) -> Result<Option<String>> {
@@ -46,11 +42,7 @@ async fn what_outlives_a_restart_is_what_was_asked_for() -> Result<()> {
         (Persistence::AppendOnly, Some("value")),
         (Persistence::Snapshot, Some("value")),
     ] {
-        let mut redis = Redis::start(RedisOptions {
-            persistence,
-            ..Default::default()
-        })
-        .await?;
+        let mut redis = Redis::start(RedisOptions { persistence, ..Default::default() }).await?;
         let (port, pid) = (redis.port(), redis.pid());
         set(&redis, "value").await?;
         redis.restart().await?;
@@ -88,12 +80,8 @@ async fn two_redis_servers_do_not_meet() -> Result<()> {
 #[tokio::test]
 async fn a_failed_start_of_redis_says_why() -> Result<()> {
     let extra_args = vec!["--maxmemory-policy".to_owned(), "nonsense".to_owned()];
-    let error = Redis::start(RedisOptions {
-        extra_args,
-        ..Default::default()
-    })
-    .await
-    .expect_err("no such policy");
+    let error =
+        Redis::start(RedisOptions { extra_args, ..Default::default() }).await.expect_err("no such policy");
     assert!(format!("{error:#}").contains("maxmemory-policy"), "{error:#}");
     Ok(())
 }
@@ -103,14 +91,8 @@ async fn a_port_that_redis_holds_is_refused_to_both() -> Result<()> {
     let redis = Redis::start(RedisOptions::default()).await?;
     let port = Some(redis.port());
     let (second, balancer) = tokio::join!(
-        Redis::start(RedisOptions {
-            port,
-            ..Default::default()
-        }),
-        Haproxy::start(HaproxyOptions {
-            port,
-            ..Default::default()
-        })
+        Redis::start(RedisOptions { port, ..Default::default() }),
+        Haproxy::start(HaproxyOptions { port, ..Default::default() })
     );
     for error in [second.expect_err("taken"), balancer.expect_err("taken")] {
         assert!(says_address_in_use(&error), "{error:#}");
@@ -136,19 +118,13 @@ async fn stub(name: &'static str, ready: bool, tasks: &mut JoinSet<()>) -> Resul
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    Ok(Backend {
-        admin: Some(address.clone()),
-        address,
-    })
+    Ok(Backend { admin: Some(address.clone()), address })
 }
 
 async fn ask(port: u16) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    ensure!(answer.contains(" 200 "), "{answer}");
-    Ok(answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned())
+    let (status, body) = http_get(&format!("127.0.0.1:{port}"), "/").await?;
+    ensure!(status == 200, "{status}");
+    Ok(body)
 }
 
 #[tokio::test]
@@ -157,10 +133,7 @@ async fn the_balancer_asks_ready_ones_only_and_takes_over_others() -> Result<()>
     let ready = stub("ready", true, &mut tasks).await?;
     let unready = stub("unready", false, &mut tasks).await?;
     let other = stub("other", true, &mut tasks).await?;
-    let options = HaproxyOptions {
-        backends: vec![ready, unready.clone()],
-        ..Default::default()
-    };
+    let options = HaproxyOptions { backends: vec![ready, unready.clone()], ..Default::default() };
     let mut balancer = Haproxy::start(options).await?;
     let port = balancer.port();
     // One that is not ready may be asked before it was checked; from then on it is not.
@@ -183,15 +156,9 @@ async fn the_balancer_asks_ready_ones_only_and_takes_over_others() -> Result<()>
 #[tokio::test]
 async fn a_killed_balancer_starts_again_on_its_port() -> Result<()> {
     let mut tasks = JoinSet::new();
-    let backend = Backend {
-        admin: None,
-        ..stub("one", true, &mut tasks).await?
-    };
-    let mut balancer = Haproxy::start(HaproxyOptions {
-        backends: vec![backend],
-        ..Default::default()
-    })
-    .await?;
+    let backend = Backend { admin: None, ..stub("one", true, &mut tasks).await? };
+    let mut balancer =
+        Haproxy::start(HaproxyOptions { backends: vec![backend], ..Default::default() }).await?;
     balancer.kill(Signal::KILL).await?;
     balancer.restart().await?;
     assert_eq!(ask(balancer.port()).await?, "one");

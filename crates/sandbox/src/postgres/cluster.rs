@@ -22,18 +22,10 @@ pub(super) fn prepare(place: &Place) -> Result<()> {
     }
     let template = template(place)?;
     whole(&data, |unfinished| {
-        let copied = Command::new("cp")
-            .arg("-a")
-            .arg(&template)
-            .arg(unfinished)
-            .output()
-            .context("running cp")?;
+        let copied =
+            Command::new("cp").arg("-a").arg(&template).arg(unfinished).output().context("running cp")?;
         if !copied.status.success() {
-            bail!(
-                "copying {}: {}",
-                template.display(),
-                String::from_utf8_lossy(&copied.stderr)
-            );
+            bail!("copying {}: {}", template.display(), String::from_utf8_lossy(&copied.stderr));
         }
         Ok(())
     })
@@ -62,11 +54,7 @@ pub(super) fn configure(place: &Place, port: u16) -> Result<()> {
     for (name, value) in &place.options.settings {
         text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     }
-    let method = if place.options.password.is_some() {
-        "scram-sha-256"
-    } else {
-        "trust"
-    };
+    let method = if place.options.password.is_some() { "scram-sha-256" } else { "trust" };
     let access = format!("host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n");
     write(place, "postgresql.conf", &text)?;
     write(place, "pg_hba.conf", &access)
@@ -91,9 +79,7 @@ fn template(place: &Place) -> Result<PathBuf> {
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
         .collect();
-    let owner = place
-        .user
-        .map_or_else(|| "own".to_owned(), |user| user.uid().to_string());
+    let owner = place.user.map_or_else(|| "own".to_owned(), |user| user.uid().to_string());
     let path = root.join(format!("template-{version}-for-{owner}"));
     let lock = File::create(root.join(".template")).context("opening the lock of the template")?;
     lock.lock().context("locking the template")?;
@@ -109,25 +95,15 @@ fn initialise(place: &Place, data: &Path) -> Result<()> {
     if let Some(user) = &place.user {
         user.own(data)?;
     }
-    let mut initdb = command(
-        place.binaries.join("initdb").as_os_str(),
-        place.user.as_ref(),
-        None,
-    );
+    let mut initdb = command(place.binaries.join("initdb").as_os_str(), place.user.as_ref(), None);
     // The same on every machine: text sorts by bytes. Whoever needs more names a collation.
-    initdb
-        .args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"])
-        .arg(data);
+    initdb.args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"]).arg(data);
     initdb.current_dir("/").stdin(Stdio::null());
     if !place.options.durable {
         initdb.arg("--no-sync");
     }
-    let password = place
-        .options
-        .password
-        .as_ref()
-        .map(|password| password_file(place, password))
-        .transpose()?;
+    let password =
+        place.options.password.as_ref().map(|password| password_file(place, password)).transpose()?;
     if let Some(file) = &password {
         initdb.arg("--pwfile").arg(file);
     }
@@ -138,11 +114,7 @@ fn initialise(place: &Place, data: &Path) -> Result<()> {
     let output = output?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        bail!(
-            "initdb failed ({}):\n{}",
-            output.status,
-            String::from_utf8_lossy(&said)
-        );
+        bail!("initdb failed ({}):\n{}", output.status, String::from_utf8_lossy(&said));
     }
     Ok(())
 }

@@ -1,0 +1,25 @@
+//! Just enough HTTP to ask a local server whether it is ready, or for its metrics. No TLS, no redirects, no chunks.
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// More than any admin page has.
+const LIMIT: u64 = 16 << 20;
+
+/// The status and body that a server at `host:port` answers a GET with.
+///
+/// # Errors
+/// When it can not be reached, or what it answers is not HTTP.
+pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+    // 1.0: the answer ends with the connection, and is not chunked.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(LIMIT).read_to_end(&mut answer).await.with_context(|| format!("reading from {address}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    let status = status.with_context(|| format!("{address} answered {path} with {head:?}"))?;
+    Ok((status, body.to_owned()))
+}
