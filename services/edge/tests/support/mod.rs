@@ -1,0 +1,295 @@
+//! A real edge process before a real Redis; a leader that the test plays; a client that says what it gets.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::{SinkExt, StreamExt};
+use rowcast_bus::{BusConfig, Command, Keys, PublishLink, Reply, Retention};
+use rowcast_protocol::record::event_fragment;
+use rowcast_protocol::{Epoch, EventId, Heartbeat, Micros, Offset, Record, RecordKind, RoomName, StreamId};
+use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, wait_for};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, http::Response};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+pub const SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// Longer than anything here may take on a loaded machine.
+pub const LIMIT: Duration = Duration::from_secs(15);
+
+/// Redis, and edges before it.
+pub struct Stage {
+    pub redis: Redis,
+    pub folder: Folder,
+    edges: usize,
+}
+
+impl Stage {
+    pub async fn new() -> Result<Self> {
+        Ok(Self {
+            redis: Redis::start(RedisOptions::default()).await?,
+            folder: Folder::new("edge")?,
+            edges: 0,
+        })
+    }
+
+    /// Starts an edge; `settings` are environment variables without their prefix.
+    pub async fn edge(&mut self, settings: &[(&str, &str)]) -> Result<Edge> {
+        self.edges += 1;
+        let ports: PathBuf = self.folder.path().join(format!("edge-{}.json", self.edges));
+        let log = self.folder.path().join(format!("edge-{}.log", self.edges));
+        let mut launch = Launch::new("edge", env!("CARGO_BIN_EXE_rowcast-edge"), log)
+            .args(["--ports-file".as_ref(), ports.as_os_str()])
+            .env("ROWCAST_REDIS__URL", self.redis.url())
+            .env("ROWCAST_AUTH__HS256_SECRET", SECRET)
+            .env("ROWCAST_EDGE__LISTEN", "127.0.0.1:0")
+            .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0")
+            .env("ROWCAST_EDGE__WORKERS", "2")
+            .env("ROWCAST_EDGE__DRAIN_DELAY", "0s")
+            .env("ROWCAST_LOG__LEVEL", "debug");
+        for (name, value) in settings {
+            launch = launch.env(format!("ROWCAST_{name}"), value);
+        }
+        let process = launch.spawn()?;
+        let bound: Value = process
+            .wait_ready(LIMIT, || async { anyhow::Ok(serde_json::from_slice(&std::fs::read(&ports)?)?) })
+            .await?;
+        let address = |name: &str| bound[name].as_str().map(str::to_owned).context("an address is missing");
+        Ok(Edge { process, listen: address("listen")?, admin: address("admin")? })
+    }
+
+    pub async fn leader(&self) -> Result<Leader> {
+        Leader::start(&self.redis.url(), 1, 1).await
+    }
+}
+
+/// A running edge.
+pub struct Edge {
+    pub process: Process,
+    pub listen: String,
+    pub admin: String,
+}
+
+impl Edge {
+    /// Signs in by the first frame.
+    pub async fn sign_in(&self, auth: Value) -> Result<Client> {
+        let mut client = self.open(&[]).await?;
+        client.send(auth).await?;
+        Ok(client)
+    }
+
+    /// Signs in to rooms and waits for the welcome.
+    pub async fn join(&self, claim: Value, resume: Value) -> Result<(Client, Value)> {
+        let mut client =
+            self.sign_in(json!({ "op": "auth", "token": token(claim), "resume": resume })).await?;
+        let welcome = client.next().await?;
+        anyhow::ensure!(welcome["op"] == "welcome", "{welcome}");
+        Ok((client, welcome))
+    }
+
+    pub async fn open(&self, headers: &[(&'static str, &str)]) -> Result<Client> {
+        Ok(self.handshake("/ws", headers).await?.0)
+    }
+
+    pub async fn handshake(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Client, Response<Option<Vec<u8>>>)> {
+        let mut request = format!("ws://{}{path}", self.listen).into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value)?);
+        }
+        let (socket, response) = tokio_tungstenite::connect_async(request).await?;
+        Ok((Client { socket }, response))
+    }
+
+    /// A metric's value, summed over its labels that contain `label`.
+    pub async fn metric(&self, name: &str, label: &str) -> Result<f64> {
+        let text = self.admin_page("/metrics").await?.1;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()?)).sum()
+    }
+
+    /// Status and body of a page of the admin port.
+    pub async fn admin_page(&self, path: &str) -> Result<(u16, String)> {
+        http_get(&self.admin, path).await
+    }
+}
+
+/// One GET, as plain as it can be.
+pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    let (head, body) = response.split_once("\r\n\r\n").context("no end of headers")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
+}
+
+pub fn token(claim: Value) -> String {
+    token_until(claim, 3_600)
+}
+
+pub fn token_until(claim: Value, seconds: i64) -> String {
+    let now = Micros::from_system_time(std::time::SystemTime::now()).0 / 1_000_000;
+    sign(&json!({ "sub": "user", "merchantId": claim, "exp": now + seconds }), SECRET)
+}
+
+pub fn sign(claims: &Value, secret: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).expect("signs")
+}
+
+/// A client's end of a socket.
+pub struct Client {
+    pub socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
+}
+
+impl Client {
+    pub async fn send(&mut self, message: Value) -> Result<()> {
+        self.send_raw(Message::text(message.to_string())).await
+    }
+
+    pub async fn send_raw(&mut self, message: Message) -> Result<()> {
+        Ok(self.socket.send(message).await?)
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> Result<Value> {
+        loop {
+            let message = tokio::time::timeout(LIMIT, self.socket.next()).await.context("no frame came")?;
+            match message.context("the socket ended")?? {
+                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                Message::Close(frame) => bail!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next frame of a kind; others are passed over.
+    pub async fn next_of(&mut self, op: &str) -> Result<Value> {
+        loop {
+            let frame = self.next().await?;
+            if frame["op"] == op {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// The close that follows, and its reason.
+    pub async fn closed(&mut self) -> Result<(u16, String)> {
+        loop {
+            let message = tokio::time::timeout(LIMIT, self.socket.next()).await.context("no close came")?;
+            match message.context("the socket ended without a close")?? {
+                Message::Close(Some(frame)) => {
+                    return Ok((CloseCode::into(frame.code), frame.reason.to_string()));
+                }
+                Message::Close(None) => bail!("a close without a code"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Plays the leader: appends as the listener does, and sends heartbeats.
+pub struct Leader {
+    link: PublishLink,
+    rooms: HashMap<String, (StreamId, Offset)>,
+    next: i64,
+    epoch: u64,
+    heartbeats: JoinHandle<()>,
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.heartbeats.abort();
+    }
+}
+
+pub fn bus(url: &str) -> BusConfig {
+    BusConfig::new(url, Keys::new("rowcast", "default"))
+}
+
+fn retention() -> Retention {
+    let (log_lifetime, head_lifetime) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+    Retention { log_entries: 1_000, log_lifetime, head_lifetime }
+}
+
+impl Leader {
+    pub async fn start(url: &str, epoch: u64, generation: u64) -> Result<Self> {
+        let config = bus(url);
+        let link = wait_for("a link to Redis", LIMIT, || PublishLink::connect(&config, retention())).await?;
+        let mut beating =
+            wait_for("a link to Redis", LIMIT, || PublishLink::connect(&config, retention())).await?;
+        let heartbeats = tokio::spawn(async move {
+            let heartbeat = Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None };
+            // It stops when Redis does, as a leader's would.
+            while beating.run(&[Command::Heartbeat(heartbeat.clone())]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats })
+    }
+
+    /// Appends one event and returns its id.
+    pub async fn append(&mut self, room: &str, event_type: &str, data: Value) -> Result<String> {
+        let ids = self.append_all(room, event_type, vec![data]).await?;
+        ids.into_iter().next().context("one id")
+    }
+
+    /// Appends as if Redis had lost the message on its way: the log has it, the channel never did.
+    pub async fn append_unheard(&mut self, redis: &Redis, room: &str, data: Value) -> Result<()> {
+        let (stream, offset) = self.rooms[room];
+        let offset = offset.next();
+        let id = EventId { row: -1, occurred_at: 0 };
+        let fragment = event_fragment(id, "t", &data.to_string(), None, false).into();
+        let event_type = "t".to_owned();
+        let record = Record { kind: RecordKind::Event, stream, offset, id, event_type, fragment }.encode();
+        let (keys, name) = (Keys::new("rowcast", "default"), RoomName::parse(room)?);
+        let mut both = redis::pipe();
+        both.atomic().cmd("HSET").arg(keys.head(&name)).arg("o").arg(offset.0);
+        both.cmd("XADD").arg(keys.log(&name)).arg(format!("{offset}-0"));
+        both.arg("i").arg(id.to_string()).arg("r").arg(record);
+        both.query_async::<()>(&mut redis.connection().await?).await?;
+        self.rooms.insert(room.to_owned(), (stream, offset));
+        Ok(())
+    }
+
+    /// Appends events in one pipeline.
+    pub async fn append_all(&mut self, room: &str, event_type: &str, all: Vec<Value>) -> Result<Vec<String>> {
+        let name = RoomName::parse(room)?;
+        let mut commands = Vec::new();
+        let mut ids = Vec::new();
+        for data in all {
+            self.next += 1;
+            let occurred_at = Micros::from_system_time(std::time::SystemTime::now()).0;
+            let id = EventId { row: self.next, occurred_at };
+            let fragment = event_fragment(id, event_type, &data.to_string(), None, false).into();
+            let known = self.rooms.get(room).copied();
+            let (stream, expected) = known.unwrap_or((StreamId(rand::random()), Offset::ZERO));
+            self.rooms.insert(room.to_owned(), (stream, expected.next()));
+            let (kind, event_type) = (RecordKind::Event, event_type.to_owned());
+            let record = Record { kind, stream, offset: expected.next(), id, event_type, fragment }.encode();
+            let (room, epoch) = (name.clone(), Epoch(self.epoch));
+            commands.push(match known {
+                Some(_) => Command::Append { room, epoch, stream, expected, id, record },
+                None => Command::Create { room, epoch, stream, replaces: None, id, record },
+            });
+            ids.push(id.to_string());
+        }
+        let replies = self.link.run(&commands).await?;
+        anyhow::ensure!(replies.iter().all(|reply| *reply == Reply::Done), "{replies:?}");
+        Ok(ids)
+    }
+}
