@@ -18,6 +18,8 @@ mod pending;
 pub mod publisher;
 mod reader;
 mod room;
+#[cfg(test)]
+mod schedules;
 mod sender;
 mod term;
 

@@ -1,0 +1,172 @@
+//! A model of PostgreSQL as far as the outbox goes: transactions that overlap and commit in any order, snapshots, rows,
+//! the durable floor. Changes of one object wait for each other, as a row's lock makes them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rowcast_protocol::EventId;
+use rowcast_store::reading::{Query, Reading, Snapshot};
+use rowcast_store::{Page, Row};
+
+use super::random::Random;
+
+/// One committed or pending change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub room: String,
+    pub object: u64,
+    pub version: u64,
+    tx: u64,
+    at: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Postgres {
+    next_tx: u64,
+    next_id: i64,
+    running: Vec<u64>,
+    aborted: Vec<u64>,
+    outbox: BTreeMap<i64, Change>,
+    changes: HashMap<i64, Change>,
+    /// Which running transaction holds an object, and its last version.
+    locks: HashMap<u64, u64>,
+    versions: HashMap<u64, u64>,
+    pub floor: u64,
+    pub epoch: u64,
+}
+
+const OBJECTS: u64 = 6;
+const ROOMS: u64 = 3;
+
+impl Postgres {
+    pub fn new() -> Self {
+        Self { next_tx: 10, next_id: 1, floor: 3, ..Self::default() }
+    }
+
+    pub fn begin(&mut self) {
+        if self.running.len() < 4 {
+            self.running.push(self.next_tx);
+            self.next_tx += 1;
+        }
+    }
+
+    /// Some running transaction changes an object that no other holds.
+    pub fn change_something(&mut self, random: &mut Random, now: i64) {
+        if self.running.is_empty() {
+            return;
+        }
+        let tx = self.running[random.below(self.running.len())];
+        let object = random.next() % OBJECTS;
+        if *self.locks.entry(object).or_insert(tx) != tx {
+            return;
+        }
+        let version = self.versions.entry(object).or_default();
+        *version += 1;
+        let room = format!("room-{}", object % ROOMS);
+        let change = Change { room, object, version: *version, tx, at: now };
+        self.outbox.insert(self.next_id, change.clone());
+        self.changes.insert(self.next_id, change);
+        self.next_id += 1;
+    }
+
+    /// Some running transaction ends. Says whether a younger one had ended before it.
+    pub fn end_something(&mut self, random: &mut Random) -> bool {
+        if self.running.is_empty() {
+            return false;
+        }
+        let tx = self.running.remove(random.below(self.running.len()));
+        if random.once_in(8) {
+            self.aborted.push(tx);
+            self.outbox.retain(|_, change| change.tx != tx);
+        }
+        self.locks.retain(|_, holder| *holder != tx);
+        (tx + 1..self.next_tx).any(|younger| !self.running.contains(&younger))
+    }
+
+    pub fn end_all(&mut self, random: &mut Random) {
+        while !self.running.is_empty() {
+            self.end_something(random);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let xmax = self.next_tx;
+        Snapshot {
+            xmin: self.running.iter().copied().min().unwrap_or(xmax),
+            xmax,
+            running: self.running.clone(),
+        }
+    }
+
+    /// What `LeadSession::read` does, with the two statements done by hand.
+    pub fn read(&self, reading: &mut Reading, limit: usize, now: i64) -> Page {
+        let present = self.snapshot();
+        let rows = match reading.query() {
+            Query::Difference { since } => {
+                let fresh = self.rows(|tx| !since.sees(tx) && present.sees(tx));
+                let some = fresh.into_iter().take(limit + 1).collect();
+                reading.on_difference(present, some, limit, |row| row.id)
+            }
+            Query::Window { since, until, after } => {
+                let mut looked_at: Vec<Row> = self.rows(|tx| present.sees(tx));
+                looked_at.retain(|row| row.id > after);
+                looked_at.truncate(limit);
+                let last = looked_at.last().map(|row| row.id);
+                looked_at.retain(|row| !since.sees(row.tx) && until.sees(row.tx));
+                reading.on_window(last);
+                looked_at
+            }
+        };
+        Page {
+            rows,
+            more: reading.more(),
+            server_now_micros: now,
+            raise_requested: false,
+            last_loss_micros: None,
+        }
+    }
+
+    fn rows(&self, wanted: impl Fn(u64) -> bool) -> Vec<Row> {
+        let rows = self.outbox.iter().filter(|(_, change)| wanted(change.tx));
+        rows.map(|(id, change)| Row {
+            id: *id,
+            tx: change.tx,
+            occurred_at_micros: change.at,
+            room: change.room.clone(),
+            type_: "x".to_owned(),
+            data: "{}".to_owned(),
+            changed: None,
+            truncated: false,
+            traceparent: None,
+        })
+        .collect()
+    }
+
+    pub fn delete(&mut self, id: i64) {
+        self.outbox.remove(&id);
+    }
+
+    pub fn set_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+    }
+
+    pub fn draw_epoch(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    pub fn change(&self, id: i64) -> &Change {
+        &self.changes[&id]
+    }
+
+    /// All that was committed.
+    pub fn committed(&self) -> impl Iterator<Item = EventId> {
+        let ended =
+            |change: &Change| !self.running.contains(&change.tx) && !self.aborted.contains(&change.tx);
+        let committed = self.changes.iter().filter(move |(_, change)| ended(change));
+        committed.map(|(id, change)| EventId { row: *id, occurred_at: change.at })
+    }
+}
