@@ -1,0 +1,315 @@
+//! The hub: one task that owns every room of this edge, the link to Redis and the light.
+//!
+//! It feeds the rooms' state machines with what Redis says and carries out what they ask for. It never waits for
+//! Redis inside its loop: reads run beside it and come back as events of their own.
+//!
+//! [`link`] is the side towards Redis, [`upkeep`] what the clock asks for; here are rooms and workers.
+
+mod link;
+mod upkeep;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use rowcast_bus::{BusConfig, BusError, Head, Loaded, Message, Range, ReadLink, Subscription, Subscriptions};
+use rowcast_process::readiness::Latch;
+use rowcast_process::shutdown::Signal;
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Offset, RoomName};
+use tokio::sync::mpsc;
+
+use crate::event::Event;
+use crate::light::Lamp;
+use crate::metrics::Metrics;
+use crate::room::{Action, Join, Resume, Room, RoomLimits};
+use crate::worker::{Ticket, ToHub, ToWorker, WorkerKey, now};
+
+/// Messages between the hub and one worker. Where an event finds it full, the worker's sessions of that room
+/// catch up from their own cursors instead.
+pub const CHANNEL: usize = 65_536;
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the hub is made of.
+pub struct HubConfig {
+    /// Redis.
+    pub bus: BusConfig,
+    /// Bounds of rooms.
+    pub rooms: RoomLimits,
+    /// How long a room without clients stays.
+    pub linger: Duration,
+    /// Heads read each second.
+    pub head_checks: usize,
+}
+
+struct Entry {
+    room: Room<Ticket>,
+    name: RoomName,
+    /// Which workers have sessions here.
+    interested: Vec<bool>,
+    empty_since: Option<Instant>,
+    subscribed: bool,
+}
+
+struct Link {
+    read: ReadLink,
+    subscriptions: Subscriptions,
+    subscription: Subscription,
+    /// Rooms that were not checked since the link was made.
+    unchecked: HashSet<RoomName>,
+}
+
+enum Done {
+    Connected(Result<(ReadLink, Subscriptions, Subscription, Option<Heartbeat>), BusError>),
+    Subscribed(u64, Vec<RoomName>, Result<(), BusError>),
+    Unsubscribed(u64, Result<(), BusError>),
+    Loaded(u64, RoomName, Result<Loaded, BusError>),
+    Page(u64, RoomName, Ticket, Cursor, Result<Loaded, BusError>),
+    Heads(u64, Vec<(RoomName, Offset)>, Result<Vec<Option<Head>>, BusError>),
+    State(RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
+    Pinged(u64, Result<(), BusError>),
+}
+
+/// The hub's state; [`Hub::run`] is its loop.
+pub struct Hub {
+    config: HubConfig,
+    metrics: Arc<Metrics>,
+    ready: Latch,
+    inbox: mpsc::Receiver<ToHub>,
+    workers: Vec<Option<mpsc::Sender<ToWorker>>>,
+    /// Rooms of which a worker missed events, until it can be told.
+    lost_track: Vec<HashSet<RoomName>>,
+    rooms: HashMap<RoomName, Entry>,
+    channels: HashMap<String, RoomName>,
+    generation: Option<Generation>,
+    lamp: Lamp,
+    link: Option<Link>,
+    /// Counts links, so that what an old one answers is not taken for the new one's.
+    link_number: u64,
+    attempts: u32,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    to_subscribe: Vec<RoomName>,
+    to_unsubscribe: Vec<RoomName>,
+    /// Whether a SUBSCRIBE or UNSUBSCRIBE is under way: one at a time, so that they keep their order.
+    subscribing: bool,
+    reads: VecDeque<(RoomName, Read)>,
+    reading: usize,
+    /// Joins from before the generation was known.
+    early: Vec<(RoomName, Join<Ticket>)>,
+    sweep: VecDeque<RoomName>,
+    sweeping: bool,
+    next_sweep: Instant,
+    pinging: bool,
+    next_ping: Instant,
+}
+
+enum Read {
+    Load(Range),
+    Page(Ticket, Cursor, Range),
+}
+
+impl Hub {
+    /// A hub that is not connected.
+    pub fn new(config: HubConfig, metrics: Arc<Metrics>, ready: Latch, inbox: mpsc::Receiver<ToHub>) -> Self {
+        let moment = now();
+        Self {
+            config,
+            metrics,
+            ready,
+            inbox,
+            workers: Vec::new(),
+            lost_track: Vec::new(),
+            rooms: HashMap::new(),
+            channels: HashMap::new(),
+            generation: None,
+            lamp: Lamp::new(moment.wall),
+            link: None,
+            link_number: 0,
+            attempts: 0,
+            work: FuturesUnordered::new(),
+            to_subscribe: Vec::new(),
+            to_unsubscribe: Vec::new(),
+            subscribing: false,
+            reads: VecDeque::new(),
+            reading: 0,
+            early: Vec::new(),
+            sweep: VecDeque::new(),
+            sweeping: false,
+            next_sweep: moment.instant,
+            pinging: false,
+            next_ping: moment.instant,
+        }
+    }
+
+    /// Runs until `shutdown`, which is requested when the last socket has gone.
+    pub async fn run(mut self, shutdown: Signal) -> anyhow::Result<()> {
+        self.connect(Duration::ZERO);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                message = next_message(&mut self.link) => self.take_messages(message).await,
+                Some(message) = self.inbox.recv() => self.take_from_worker(message).await,
+                Some(done) = self.work.next() => self.done(done).await,
+                _ = ticks.tick() => self.tick().await,
+            }
+        }
+    }
+
+    async fn take_from_worker(&mut self, message: ToHub) {
+        match message {
+            ToHub::Register(worker, sender) => {
+                if self.workers.len() <= worker {
+                    self.workers.resize_with(worker + 1, || None);
+                    self.lost_track.resize_with(worker + 1, HashSet::new);
+                }
+                self.workers[worker] = Some(sender);
+                let light = self.lamp.light();
+                self.send(worker, ToWorker::Light(light)).await;
+            }
+            ToHub::Join(name, join) => self.join(name, join).await,
+            ToHub::Drain(window) => {
+                for worker in 0..self.workers.len() {
+                    self.send(worker, ToWorker::Drain(window)).await;
+                }
+            }
+            ToHub::Leave(name, worker) => {
+                let Some(entry) = self.rooms.get_mut(&name) else {
+                    return;
+                };
+                if let Some(interested) = entry.interested.get_mut(worker) {
+                    *interested = false;
+                }
+                if !entry.interested.contains(&true) {
+                    entry.empty_since = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    async fn join(&mut self, name: RoomName, join: Join<Ticket>) {
+        let Some(generation) = self.generation else {
+            self.early.push((name, join));
+            return;
+        };
+        self.open(&name, generation, join.ticket.worker);
+        if let (Resume::After(cursor), Some(link)) = (&join.resume, &self.link)
+            && cursor.generation > generation
+        {
+            // Another edge may have heard of it first. A forged one costs a read and changes nothing.
+            let mut read = link.read.clone();
+            self.metrics.redis_reads.with_label_values(&["state"]).inc();
+            self.work.push(async move { Done::State(name, join, read.last_heartbeat().await) }.boxed());
+            return;
+        }
+        self.with_room(&name, |room| room.join(join)).await;
+    }
+
+    fn open(&mut self, name: &RoomName, generation: Generation, worker: WorkerKey) {
+        if !self.rooms.contains_key(name) {
+            let entry = Entry {
+                room: Room::new(name.clone(), generation, self.config.rooms),
+                name: name.clone(),
+                interested: Vec::new(),
+                empty_since: None,
+                subscribed: false,
+            };
+            self.rooms.insert(name.clone(), entry);
+            self.channels.insert(self.config.bus.keys.events(name), name.clone());
+            self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
+            self.to_subscribe.push(name.clone());
+            self.subscribe_more();
+        }
+        let entry = self.rooms.get_mut(name).expect("inserted above");
+        if entry.interested.len() <= worker {
+            entry.interested.resize(worker + 1, false);
+        }
+        entry.interested[worker] = true;
+        entry.empty_since = None;
+    }
+
+    /// Lets a room's state machine act, and carries out what it asks for.
+    async fn with_room(
+        &mut self,
+        name: &RoomName,
+        act: impl FnOnce(&mut Room<Ticket>) -> Vec<Action<Ticket>>,
+    ) {
+        let Some(entry) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let actions = act(&mut entry.room);
+        let gaps = entry.room.take_gaps();
+        if gaps > 0 {
+            self.metrics.gaps.inc_by(gaps);
+        }
+        let name = entry.name.clone();
+        for action in actions {
+            match action {
+                Action::Load(range) => {
+                    self.reads.push_back((name.clone(), Read::Load(range)));
+                    self.read_more();
+                }
+                Action::LoadPage { ticket, cursor, range } => {
+                    self.reads.push_back((name.clone(), Read::Page(ticket, cursor, range)));
+                    self.read_more();
+                }
+                Action::Deliver(event) => self.broadcast(&name, &event),
+                Action::Resync { cursor, reason } => {
+                    for worker in self.interested(&name) {
+                        self.send(worker, ToWorker::Resync(name.clone(), cursor, reason)).await;
+                    }
+                }
+                Action::Answer(ticket, answer) => {
+                    let message = ToWorker::Joined { ticket, room: name.clone(), answer };
+                    self.send(ticket.worker, message).await;
+                }
+            }
+        }
+    }
+
+    fn interested(&self, name: &RoomName) -> Vec<WorkerKey> {
+        let Some(entry) = self.rooms.get(name) else {
+            return Vec::new();
+        };
+        entry.interested.iter().enumerate().filter(|(_, is)| **is).map(|(worker, _)| worker).collect()
+    }
+
+    /// Sends an event without waiting: a worker whose channel is full is told later what it missed.
+    fn broadcast(&mut self, name: &RoomName, event: &Arc<Event>) {
+        for worker in self.interested(name) {
+            let Some(Some(sender)) = self.workers.get(worker) else {
+                continue;
+            };
+            if self.lost_track[worker].contains(name) {
+                continue;
+            }
+            if let Err(mpsc::error::TrySendError::Full(_)) =
+                sender.try_send(ToWorker::Event(name.clone(), Arc::clone(event)))
+            {
+                self.lost_track[worker].insert(name.clone());
+            }
+        }
+    }
+
+    /// Sends what must not be lost; there is no more of it than sessions and rooms.
+    async fn send(&mut self, worker: WorkerKey, message: ToWorker) {
+        let Some(Some(sender)) = self.workers.get(worker) else {
+            return;
+        };
+        if sender.send(message).await.is_err() {
+            tracing::debug!(worker, "the worker has ended");
+        }
+    }
+}
+
+/// The next message of the link, or never while there is none.
+async fn next_message(link: &mut Option<Link>) -> Option<Message> {
+    match link {
+        Some(link) => link.subscription.next().await,
+        None => std::future::pending().await,
+    }
+}
