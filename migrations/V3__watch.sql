@@ -89,7 +89,13 @@ $$;
 -- OLD and NEW are paired by position, not by key: SET id = id + 1 would pair wrong rows. Within a statement all
 -- removals come first: moving the keys 1, 2 to 2, 3 must not remove the new 2. FULL JOIN, because it has no nested
 -- loop, which a plan cached at one row would otherwise use for a million.
-CREATE FUNCTION rowcast.trigger_source(watched rowcast.watches, operation text, payload regproc) RETURNS text
+--
+-- `nested`: a trigger of the application has written to the same table from inside the statement, and its events came
+-- first. What the transition tables hold may be outdated, so each row is read again by its key and sent as it is now.
+-- A row that is gone is left out (its removal was told), unless this statement had moved it: its first place has not
+-- heard of it yet.
+CREATE FUNCTION rowcast.trigger_source(watched rowcast.watches, operation text, payload regproc, nested boolean)
+RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -97,17 +103,23 @@ DECLARE
     columns  CONSTANT text[] := watched.columns;
     merchant CONSTANT text := array_position(columns, watched.merchant_column)::text;
     identity CONSTANT text[] := watched.key_columns || watched.merchant_column;
-    picked   text;        -- the watched columns of a transition row as c1, c2, …
+    picked   text;        -- the watched columns of a row as c1, c2, …
     whole    text := '';  -- the payload function's argument
     data     text := 'row_to_json(named)';
     changed  text;
     carried  text;        -- both images of a pair as o1, o2, …, w1, w2, …
+    same_key text;        -- of a transition row r and the row t of the table
+    fresh    text;        -- OLD rows of a deletion, else NEW rows: n, gone, picked, whole
+    moved    text;        -- whether the statement itself had moved a row that is gone
 BEGIN
     SELECT string_agg(format('t.%I AS c%s', name, n), ', ' ORDER BY n),
            string_agg(format('CASE WHEN %s THEN %L END',
                              rowcast.difference_of(watched.relation, name, 'o.c' || n, 'w.c' || n), name), ', ' ORDER BY n),
-           string_agg(format('o.c%s AS o%s, w.c%s AS w%s', n, n, n, n), ', ' ORDER BY n)
-      INTO picked, changed, carried
+           string_agg(format('o.c%s AS o%s, w.c%s AS w%s', n, n, n, n), ', ' ORDER BY n),
+           string_agg(format('t.%I = r.%I', name, name), ' AND ') FILTER (WHERE name = ANY (watched.key_columns)),
+           string_agg(rowcast.difference_of(watched.relation, name, 'o.c' || n, 'w.r' || n), ' OR ')
+               FILTER (WHERE name = ANY (identity))
+      INTO picked, changed, carried, same_key, moved
       FROM unnest(columns) WITH ORDINALITY AS c (name, n);
     IF payload IS NOT NULL AND operation <> 'delete' THEN
         SELECT format(', ROW(%s)::%s AS whole', string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum), watched.relation)
@@ -120,26 +132,43 @@ BEGIN
                           JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid = payload));
     END IF;
 
+    IF operation = 'delete' THEN
+        fresh := format('SELECT row_number() OVER () AS n, %s FROM old_rows AS t', picked);
+        IF nested THEN
+            fresh := fresh || format(' WHERE NOT EXISTS (SELECT FROM %s AS r WHERE %s AND r.%I::text = t.%I::text)',
+                                     watched.relation, same_key, watched.merchant_column, watched.merchant_column);
+        END IF;
+    ELSIF NOT nested THEN
+        fresh := format('SELECT row_number() OVER () AS n, false AS gone, %s%s FROM new_rows AS t', picked, whole);
+    ELSE
+        fresh := format(
+            'SELECT r."rowcast n" AS n, t.%1$I IS NULL AS gone, %2$s%3$s, %4$s
+               FROM (SELECT row_number() OVER () AS "rowcast n", t.* FROM new_rows AS t) AS r
+               LEFT JOIN %5$s AS t ON %6$s',
+            watched.key_columns[1], picked, whole,
+            (SELECT string_agg(format('r.%I AS r%s', name, n), ', ' ORDER BY n)
+               FROM unnest(columns) WITH ORDINALITY AS c (name, n) WHERE name = ANY (identity)),
+            watched.relation, same_key);
+    END IF;
+
     IF operation <> 'update' THEN
         RETURN format(
             'SELECT 1 AS part, w.n, w.c%s::text AS room, %L AS type, %s AS data, NULL::text[] AS changed, %s
-               FROM (SELECT row_number() OVER () AS n, %s%s FROM %s AS t) AS w
-              CROSS JOIN LATERAL (SELECT %s) AS named
+               FROM (%s) AS w CROSS JOIN LATERAL (SELECT %s) AS named %s
              OFFSET 0',
             merchant, watched.type || CASE operation WHEN 'insert' THEN '.created' ELSE '.deleted' END, data,
-            rowcast.key_columns_of(watched, 'w.c'), picked, whole,
-            CASE operation WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END,
-            rowcast.under_own_names(columns, 'w.c'));
+            rowcast.key_columns_of(watched, 'w.c'), fresh, rowcast.under_own_names(columns, 'w.c'),
+            CASE WHEN operation = 'insert' AND nested THEN 'WHERE NOT w.gone' ELSE '' END);
     END IF;
     RETURN format(
         'WITH pairs AS MATERIALIZED (
-            SELECT o.n AS old_n, w.n AS new_n, %1$s%2$s, d.changed,
+            SELECT o.n AS old_n, w.n AS new_n, w.gone, %1$s%2$s, d.changed,
                    p.paired AND NOT d.changed && %3$L::text[] AS in_place
               FROM (SELECT row_number() OVER () AS n, %4$s FROM old_rows AS t) AS o
-              FULL JOIN (SELECT row_number() OVER () AS n, %4$s%5$s FROM new_rows AS t) AS w ON w.n = o.n
+              FULL JOIN (%5$s) AS w ON w.n = o.n
              CROSS JOIN (SELECT (SELECT count(*) FROM old_rows) = (SELECT count(*) FROM new_rows) AS paired) AS p
              CROSS JOIN LATERAL (SELECT array_remove(ARRAY[%6$s]::text[], NULL) AS changed OFFSET 0) AS d
-             WHERE d.changed <> ''{}'' OR NOT p.paired)
+             WHERE (d.changed <> ''{}'' OR NOT p.paired) %16$s)
          (SELECT 0 AS part, w.old_n AS n, w.o%7$s::text AS room, %8$L AS type, row_to_json(named) AS data,
                  NULL::text[] AS changed, %9$s
             FROM pairs AS w CROSS JOIN LATERAL (SELECT %10$s) AS named
@@ -148,11 +177,12 @@ BEGIN
          (SELECT 1, w.new_n, w.w%7$s::text, CASE WHEN w.in_place THEN %11$L ELSE %12$L END, %13$s,
                  CASE WHEN w.in_place THEN w.changed END, %14$s
             FROM pairs AS w CROSS JOIN LATERAL (SELECT %15$s) AS named
-           WHERE w.new_n IS NOT NULL OFFSET 0)',
-        carried, CASE WHEN whole <> '' THEN ', w.whole' ELSE '' END, identity, picked, whole, changed, merchant,
+           WHERE NOT w.gone AND w.new_n IS NOT NULL OFFSET 0)',
+        carried, CASE WHEN whole <> '' THEN ', w.whole' ELSE '' END, identity, picked, fresh, changed, merchant,
         watched.type || '.deleted', rowcast.key_columns_of(watched, 'w.o'), rowcast.under_own_names(columns, 'w.o'),
         watched.type || '.updated', watched.type || '.created', data,
-        rowcast.key_columns_of(watched, 'w.w'), rowcast.under_own_names(columns, 'w.w'));
+        rowcast.key_columns_of(watched, 'w.w'), rowcast.under_own_names(columns, 'w.w'),
+        CASE WHEN nested THEN format('AND NOT (p.paired AND w.gone AND NOT (%s))', moved) ELSE '' END);
 END
 $$;
 
@@ -167,7 +197,8 @@ $$;
 
 -- One statement: from the source to rowcast.append, in order, a thousand events at a time (an array ends at 1 GB).
 -- Above max_event_bytes (256 KiB) the key alone is sent, as a reference.
-CREATE FUNCTION rowcast.trigger_statement(watched rowcast.watches, operation text, payload regproc) RETURNS text
+CREATE FUNCTION rowcast.trigger_statement(watched rowcast.watches, operation text, payload regproc, nested boolean)
+RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -182,7 +213,27 @@ AS $$
             OFFSET 0) AS batch;',
         (SELECT string_agg(format('%L, e.k%s', name, n), ', ' ORDER BY n)
            FROM unnest(watched.key_columns) WITH ORDINALITY AS k (name, n)),
-        rowcast.trigger_source(watched, operation, payload))
+        rowcast.trigger_source(watched, operation, payload, nested))
+$$;
+
+-- What a trigger does: plainly, or reading its rows again where another write was nested in the statement. Below
+-- another trigger it leaves the mark by which the outer one knows.
+CREATE FUNCTION rowcast.trigger_work(watched rowcast.watches, operation text, payload regproc) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format(
+        'IF position(%1$L IN coalesce(current_setting(''rowcast.nested'', true), '''')) > 0 THEN
+            %2$s
+        ELSE
+            %3$s
+            IF pg_trigger_depth() > 1 THEN
+                PERFORM set_config(''rowcast.nested'', concat(current_setting(''rowcast.nested'', true), %1$L), true);
+            END IF;
+        END IF;',
+        format('<%s>', watched.relation::oid),
+        rowcast.trigger_statement(watched, operation, payload, true),
+        rowcast.trigger_statement(watched, operation, payload, false))
 $$;
 
 -- The body of a trigger function. Failures are caught once a statement; a failing payload function costs its
@@ -206,9 +257,9 @@ BEGIN
     IF operation = 'truncate' THEN
         work := format('PERFORM rowcast.request_raise(%L);', 'TRUNCATE of ' || name);
     ELSE
-        work := rowcast.trigger_statement(watched, operation, NULL);
+        work := rowcast.trigger_work(watched, operation, NULL);
         IF watched.payload IS NOT NULL AND operation <> 'delete' THEN
-            work := format(E'BEGIN\n%s\n%s\n%s\nEND;', rowcast.trigger_statement(watched, operation, watched.payload),
+            work := format(E'BEGIN\n%s\n%s\n%s\nEND;', rowcast.trigger_work(watched, operation, watched.payload),
                            format(failed, 'the payload function failed, plain columns are sent', name, 'false'), work);
         END IF;
     END IF;
@@ -505,8 +556,9 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowcast FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     rowcast.find_column(regclass, text), rowcast.need_column(regclass, text), rowcast.family(regclass),
     rowcast.difference_of(regclass, text, text, text), rowcast.under_own_names(text[], text),
-    rowcast.key_columns_of(rowcast.watches, text), rowcast.trigger_source(rowcast.watches, text, regproc),
-    rowcast.trigger_statement(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
+    rowcast.key_columns_of(rowcast.watches, text), rowcast.trigger_source(rowcast.watches, text, regproc, boolean),
+    rowcast.trigger_statement(rowcast.watches, text, regproc, boolean),
+    rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
     rowcast.lock_for_triggers(regclass), rowcast.check_table(regclass), rowcast.check_payload(regclass, regproc),
     rowcast.grant_append(regrole), rowcast.install_trigger(rowcast.watches, text, regrole),
     rowcast.remove_trigger(regclass, text),

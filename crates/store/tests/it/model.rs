@@ -162,7 +162,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let mut n = 0_u8;
                 leader.undeleted.retain(|row| {
                     n = n.wrapping_add(share | 1);
-                    let deleted = n % 3 != 0;
+                    let deleted = !n.is_multiple_of(3);
                     if deleted {
                         server.outbox.remove(row);
                     }

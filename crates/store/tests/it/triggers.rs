@@ -312,3 +312,42 @@ async fn a_session_can_silence_the_doorbell_and_still_writes() -> Result<()> {
     tokio::time::timeout(std::time::Duration::from_secs(5), lead.session().doorbell().notified()).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn after_nested_writes_the_last_event_of_a_row_is_its_present_image() -> Result<()> {
+    let db = Database::migrated("nested").await?;
+    db.run(
+        "CREATE TABLE n (id int PRIMARY KEY, m text, v int, act text);
+         CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF new.act = 'bump' THEN UPDATE n SET v = v + 100, act = NULL WHERE id = new.id;
+            ELSIF new.act = 'move' THEN UPDATE n SET m = 'z', act = NULL WHERE id = new.id;
+            ELSIF new.act = 'kill' THEN DELETE FROM n WHERE id = new.id; END IF;
+            RETURN NULL;
+         END $$;
+         CREATE TRIGGER act AFTER INSERT OR UPDATE ON n FOR EACH ROW EXECUTE FUNCTION act();
+         SELECT rowcast.watch('n', 'm')",
+    )
+    .await?;
+    let row = |id: i32, m: &str, v: i32| json!({"id": id, "m": m, "v": v, "act": null});
+    let dying = |m: &str, v: i32| json!({"id": 2, "m": m, "v": v, "act": "kill"});
+    let events = db
+        .events_of("INSERT INTO n VALUES (1, 'a', 1, 'bump'), (2, 'a', 1, 'kill'), (3, 'a', 1, 'move')")
+        .await?;
+    let last = |events: &[crate::database::Event], id: i32| {
+        events.iter().rfind(|event| event.data["id"] == id).cloned().unwrap()
+    };
+    assert_eq!(last(&events, 1), event("a", "n.created", row(1, "a", 101)));
+    assert_eq!(last(&events, 2), event("a", "n.deleted", dying("a", 1)));
+    assert_eq!(last(&events, 3), event("z", "n.created", row(3, "z", 1)));
+    let of_a_in_z = |event: &&crate::database::Event| event.room == "z" && event.data["m"] != "z";
+    assert_eq!(events.iter().find(of_a_in_z), None);
+
+    db.run("INSERT INTO n VALUES (2, 'a', 1, NULL)").await?;
+    // Moved by the statement, and deleted from its new room by what was nested in it: both rooms hear of it.
+    let events = db.events_of("UPDATE n SET m = 'b', act = 'kill' WHERE id = 2").await?;
+    assert_eq!(events, [event("b", "n.deleted", dying("b", 1)), event("a", "n.deleted", row(2, "a", 1))]);
+    let events = db.events_of("UPDATE n SET v = 5, act = 'bump' WHERE id = 1").await?;
+    assert_eq!(last(&events, 1).data, row(1, "a", 105));
+    assert_eq!(db.failures().await?, []);
+    Ok(())
+}
