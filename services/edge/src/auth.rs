@@ -235,8 +235,7 @@ mod tests {
         assert_eq!(verifier.verify(&hs512, NOW).err(), Some(TokenFault::Algorithm));
         let stranger = sign(&Header::default(), b"other");
         assert_eq!(verifier.verify(&stranger, NOW).err(), Some(TokenFault::Invalid));
-        let mut critical = Header::default();
-        critical.crit = Some(vec!["x".to_owned()]);
+        let critical = Header { crit: Some(vec!["x".to_owned()]), ..Header::default() };
         assert_eq!(verifier.verify(&sign(&critical, b"secret"), NOW).err(), Some(TokenFault::Critical));
         for text in ["", ".", "..", "a.b.c", "\u{0}"] {
             assert!(verifier.verify(text, NOW).is_err());

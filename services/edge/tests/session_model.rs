@@ -1,0 +1,347 @@
+//! The session's state machine under seeded schedules: rooms answered in any order, slow and fast sockets, pages
+//! that do not reach the end, resyncs, refreshes that leave and join rooms.
+//!
+//! The oracle is a client that knows only what the socket sends it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rowcast_edge::auth::Identity;
+use rowcast_edge::event::Event;
+use rowcast_edge::light::Light;
+use rowcast_edge::room::{Answer, Resume, Source};
+use rowcast_edge::session::{Delivery, Effect, Now, Outgoing, Session, SessionLimits};
+use rowcast_protocol::record::event_fragment;
+use rowcast_protocol::{
+    CloseCode, Cursor, EventId, Generation, Micros, Offset, Record, RecordKind, RoomName, StreamId,
+    TypeFilter,
+};
+use serde_json::Value;
+
+const LIMITS: SessionLimits = SessionLimits {
+    sign_in: Duration::from_secs(5),
+    heartbeat: Duration::from_secs(25),
+    queue_frames: 6,
+    queue_bytes: 10_000,
+    stalled: Duration::from_secs(3_600),
+    closing: Duration::from_secs(2),
+};
+
+const LIGHT: Light = Light { live: true, since: Micros(0), reason: "" };
+
+fn room(n: usize) -> RoomName {
+    RoomName::parse(&format!("m{n}")).expect("valid")
+}
+
+fn identity(rooms: &[usize]) -> Identity {
+    Identity {
+        subject: Some("user".into()),
+        rooms: rooms.iter().map(|n| room(*n)).collect(),
+        types: TypeFilter::all(),
+        expires_at: Micros(i64::MAX),
+    }
+}
+
+fn event(name: &RoomName, generation: u64, offset: u64) -> Arc<Event> {
+    let id = EventId { row: offset.cast_signed(), occurred_at: 0 };
+    let record = Record {
+        kind: RecordKind::Event,
+        stream: StreamId(1),
+        offset: Offset(offset),
+        id,
+        event_type: "t".into(),
+        fragment: event_fragment(id, "t", "{}", None, false).into(),
+    };
+    Event::compose(name, Generation(generation), record)
+}
+
+/// What the hub and the worker do for one session.
+struct World {
+    rng: StdRng,
+    now: Now,
+    session: Session,
+    generation: u64,
+    heads: HashMap<RoomName, u64>,
+    asked: VecDeque<(RoomName, Resume, u32)>,
+    client: Client,
+}
+
+/// What the client at the other end makes of it.
+#[derive(Default)]
+struct Client {
+    welcomed: bool,
+    refreshes: usize,
+    cursors: BTreeMap<String, Cursor>,
+    events: u64,
+    resyncs: u64,
+}
+
+impl Client {
+    fn receive(&mut self, outgoing: Outgoing) {
+        let frame: Value = match outgoing {
+            Outgoing::Event(event) => serde_json::from_slice(event.json()).expect("JSON"),
+            Outgoing::Text(text) => serde_json::from_slice(&text).expect("JSON"),
+            Outgoing::Ping | Outgoing::Pong(_) | Outgoing::Close(..) => return,
+        };
+        let cursor =
+            |value: &Value| value["cursor"].as_str().expect("a cursor").parse::<Cursor>().expect("valid");
+        let name = frame["room"].as_str().unwrap_or_default().to_owned();
+        match frame["op"].as_str().expect("an op") {
+            "welcome" => {
+                assert!(!std::mem::replace(&mut self.welcomed, true), "welcomed twice");
+                self.take_rooms(&frame, cursor);
+            }
+            "refreshed" => {
+                self.refreshes += 1;
+                let known = self.cursors.clone();
+                self.take_rooms(&frame, cursor);
+                for (room, before) in known {
+                    // What is not resumed was left and joined anew: there the client starts as in a new room.
+                    if let Some(after) = self.cursors.get(&room)
+                        && frame["rooms"][&room]["resumed"] == true
+                    {
+                        assert_eq!(*after, before, "a refresh moves the client in a room that it keeps");
+                    }
+                }
+            }
+            "event" => {
+                assert!(self.welcomed, "an event before the welcome");
+                let (old, new) = (self.cursors.get_mut(&name), cursor(&frame));
+                // A room that a refresh adds may speak before the answer to the refresh does.
+                if let Some(old) = old {
+                    assert_eq!(new.offset, old.offset.next(), "lost, doubled or out of order in {name}");
+                    *old = new;
+                    self.events += 1;
+                }
+            }
+            "resync" => {
+                assert!(self.welcomed);
+                self.resyncs += 1;
+                self.cursors.insert(name, cursor(&frame));
+            }
+            "status" | "pong" | "cursor" => {}
+            other => panic!("an unknown frame: {other}"),
+        }
+    }
+
+    fn take_rooms(&mut self, frame: &Value, cursor: impl Fn(&Value) -> Cursor) {
+        let rooms = frame["rooms"].as_object().expect("rooms");
+        self.cursors = rooms.iter().map(|(name, room)| (name.clone(), cursor(room))).collect();
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let now = Now { instant: Instant::now(), wall: Micros(0) };
+        let mut session = Session::new("s".into(), LIMITS, LIGHT, now);
+        let heads = (0..4).map(|n| (room(n), rng.random_range(0..10))).collect();
+        let effects = session.sign_in(identity(&[0, 1]), &BTreeMap::new(), None);
+        let mut world = Self {
+            rng,
+            now,
+            session,
+            generation: 1,
+            heads,
+            asked: VecDeque::new(),
+            client: Client::default(),
+        };
+        world.carry_out(effects);
+        world
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Join(name, resume, attempt) = effect {
+                self.asked.push_back((name, resume, attempt));
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..100) {
+            0..45 => self.publish(),
+            45..65 => self.answer(),
+            65..90 => self.drain(),
+            90..96 => {
+                self.now.instant += Duration::from_millis(100);
+                let effects = self.session.tick(self.now);
+                self.session.received(self.now);
+                self.carry_out(effects);
+            }
+            96 | 97 => self.refresh(),
+            98 => self.raise_generation(),
+            _ => self.session.lost_track(&room(0), self.now),
+        }
+    }
+
+    fn publish(&mut self) {
+        let name = room(self.rng.random_range(0..4));
+        let head = self.heads.get_mut(&name).expect("four rooms");
+        *head += 1;
+        let event = event(&name, self.generation, *head);
+        let delivery = self.session.deliver(&name, &event, self.now);
+        assert_ne!(delivery, Delivery::Filtered);
+    }
+
+    fn answer(&mut self) {
+        let Some((name, resume, attempt)) = self.asked.pop_front() else { return };
+        let head = self.heads[&name];
+        let at = |offset| Cursor {
+            generation: Generation(self.generation),
+            stream: StreamId(1),
+            offset: Offset(offset),
+        };
+        let fresh = |resync| Answer {
+            cursor: at(head),
+            events: Vec::new(),
+            caught_up: true,
+            resumed: false,
+            resync,
+            source: Source::None,
+        };
+        let answer = match resume {
+            Resume::After(cursor) if cursor.generation.0 < self.generation => fresh(Some("generation")),
+            Resume::After(cursor) => {
+                let last = (cursor.offset.0 + 3).min(head);
+                let events = (cursor.offset.0 + 1..=last).map(|n| event(&name, self.generation, n)).collect();
+                let caught_up = last == head;
+                Answer { cursor, events, caught_up, resumed: true, resync: None, source: Source::Log }
+            }
+            _ => fresh(None),
+        };
+        self.session.joined(&name, attempt, answer, self.now);
+        let effects = self.session.catch_up();
+        self.carry_out(effects);
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..self.rng.random_range(1..8) {
+            let Some(outgoing) = self.session.next_outgoing() else { break };
+            self.client.receive(outgoing);
+            let effects = self.session.wrote(self.now);
+            self.carry_out(effects);
+        }
+    }
+
+    fn refresh(&mut self) {
+        let rooms: Vec<usize> = (0..4).filter(|_| self.rng.random_range(0..2) == 0).collect();
+        if !rooms.is_empty() && self.client.welcomed {
+            let effects = self.session.refresh(identity(&rooms), self.now);
+            self.carry_out(effects);
+        }
+    }
+
+    fn raise_generation(&mut self) {
+        self.generation += 1;
+        for (name, head) in &self.heads {
+            let cursor = Cursor {
+                generation: Generation(self.generation),
+                stream: StreamId(1),
+                offset: Offset(*head),
+            };
+            self.session.resync(name, cursor, "generation");
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            while !self.asked.is_empty() {
+                self.answer();
+            }
+            self.drain();
+            self.now.instant += Duration::from_millis(100);
+            self.session.received(self.now);
+            let effects = self.session.tick(self.now);
+            self.carry_out(effects);
+        }
+        assert!(self.client.welcomed && !self.session.has_outgoing());
+        for (name, cursor) in &self.client.cursors {
+            assert_eq!(cursor.offset.0, self.heads[name.as_str()], "events of {name} are missing");
+        }
+        let rooms: Vec<_> = self.client.cursors.keys().cloned().collect();
+        let mut names: Vec<_> = self.session.rooms().map(|room| room.as_str().to_owned()).collect();
+        names.sort();
+        assert_eq!(rooms, names);
+    }
+}
+
+#[test]
+fn a_session_gets_each_event_once_and_in_order_however_slow_its_socket_is() {
+    let (mut events, mut resyncs, mut refreshes) = (0, 0, 0);
+    for seed in 0..3_000 {
+        let mut world = World::new(seed);
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..200 {
+                world.step();
+            }
+            world.settle();
+        }));
+        assert!(run.is_ok(), "seed {seed} breaks a promise");
+        events += world.client.events;
+        resyncs += world.client.resyncs;
+        refreshes += world.client.refreshes;
+    }
+    assert!(events > 50_000 && resyncs > 1_000 && refreshes > 1_000, "{events} {resyncs} {refreshes}");
+}
+
+fn drain(session: &mut Session) -> Vec<Outgoing> {
+    std::iter::from_fn(|| session.next_outgoing()).collect()
+}
+
+#[test]
+fn a_full_queue_takes_no_more_events_and_a_closed_session_sends_nothing_else() {
+    let mut world = World::new(1);
+    while !world.asked.is_empty() {
+        world.answer();
+    }
+    for _ in 0..100 {
+        let name = room(0);
+        let head = world.heads.get_mut(&name).expect("a room");
+        *head += 1;
+        let event = event(&name, 1, *head);
+        world.session.deliver(&name, &event, world.now);
+    }
+    assert!(drain(&mut world.session).len() <= LIMITS.queue_frames + 2, "the queue is bounded");
+    world.session.close(CloseCode::Limit, "why", world.now);
+    world.session.pong();
+    assert_eq!(drain(&mut world.session), [Outgoing::Close(CloseCode::Limit, "why")]);
+    world.now.instant += LIMITS.closing;
+    assert!(world.session.is_over(world.now));
+}
+
+#[test]
+fn a_socket_that_takes_nothing_is_closed_as_too_slow() {
+    let mut world = World::new(2);
+    while !world.asked.is_empty() {
+        world.answer();
+    }
+    world.now.instant += LIMITS.stalled + Duration::from_secs(1);
+    world.session.received(world.now);
+    world.session.tick(world.now);
+    let last = drain(&mut world.session).pop();
+    assert!(matches!(last, Some(Outgoing::Close(CloseCode::TooSlow, _))), "{last:?}");
+}
+
+#[test]
+fn a_session_that_stays_behind_is_told_that_it_is_not_live() {
+    let mut world = World::new(3);
+    while !world.asked.is_empty() {
+        world.answer();
+    }
+    world.session.lost_track(&room(0), world.now);
+    world.now.instant += Duration::from_secs(6);
+    world.session.received(world.now);
+    world.session.tick(world.now);
+    let text = format!("{:?}", drain(&mut world.session));
+    assert!(text.contains(r#"\"live\":false"#) && text.contains("slow"), "{text}");
+    let effects = world.session.catch_up();
+    world.carry_out(effects);
+    world.answer();
+    world.session.tick(world.now);
+    let text = format!("{:?}", drain(&mut world.session));
+    assert!(text.contains(r#"\"live\":true"#), "{text}");
+}
