@@ -17,6 +17,9 @@ use crate::{
 /// The claim that names the rooms, by default.
 pub const ROOM_CLAIM: &str = "merchantId";
 
+/// A key for HS256 is at least as long as its hash; edges insist on it.
+pub const MIN_SECRET_BYTES: usize = 32;
+
 /// Claims that have options of their own.
 const RESERVED: [(&str, &str); 4] =
     [(ROOM_CLAIM, "--merchant"), ("sub", "--subject"), ("exp", "--expires-in"), ("iat", "the clock")];
@@ -38,10 +41,13 @@ impl Claims {
     /// Signs with HS256, good from `now`.
     ///
     /// # Errors
-    /// When the secret is empty, no merchant is named, or the signature fails.
+    /// When the secret is too short, no merchant is named, or the signature fails.
     pub fn sign(&self, secret: &str, now: SystemTime) -> anyhow::Result<String> {
-        if secret.is_empty() {
-            bail!("the secret is empty");
+        if secret.len() < MIN_SECRET_BYTES {
+            bail!(
+                "the secret has {} bytes, and edges take none with fewer than {MIN_SECRET_BYTES} (RFC 7518, 3.2)",
+                secret.len()
+            );
         }
         let merchants = match self.merchants.as_slice() {
             [] => bail!("a token needs at least one merchant: give --merchant ID"),
@@ -113,6 +119,8 @@ mod tests {
 
     use super::*;
 
+    const SECRET: &str = "a secret of at least 32 bytes, hush";
+
     fn args(claim: &[&str], merchant: &[&str]) -> ClaimArgs {
         ClaimArgs {
             secret: None,
@@ -131,8 +139,8 @@ mod tests {
     #[test]
     fn a_token_says_what_was_asked_and_only_its_secret_verifies_it() {
         let args = args(&["types=[\"booking.*\"]", "name=Ana = best", "level=3"], &["m1"]);
-        let token = Claims::try_from(&args).unwrap().sign("hush", SystemTime::now()).unwrap();
-        let claims = decoded(&token, "hush").unwrap();
+        let token = Claims::try_from(&args).unwrap().sign(SECRET, SystemTime::now()).unwrap();
+        let claims = decoded(&token, SECRET).unwrap();
         assert_eq!(claims["merchantId"], "m1");
         assert_eq!(claims["sub"], "ana");
         assert_eq!(claims["types"][0], "booking.*");
@@ -145,8 +153,8 @@ mod tests {
     #[test]
     fn several_merchants_become_a_list() {
         let token =
-            Claims::try_from(&args(&[], &["m1", "m2"])).unwrap().sign("hush", SystemTime::now()).unwrap();
-        assert_eq!(decoded(&token, "hush").unwrap()["merchantId"], serde_json::json!(["m1", "m2"]));
+            Claims::try_from(&args(&[], &["m1", "m2"])).unwrap().sign(SECRET, SystemTime::now()).unwrap();
+        assert_eq!(decoded(&token, SECRET).unwrap()["merchantId"], serde_json::json!(["m1", "m2"]));
     }
 
     #[test]
@@ -156,9 +164,9 @@ mod tests {
                 .and_then(|claims| claims.sign(secret, SystemTime::now()));
             signed.unwrap_err().to_string()
         };
-        assert!(fault(&[], &[], "hush").contains("--merchant"));
-        assert!(fault(&[], &["m1"], "").contains("secret is empty"));
-        assert!(fault(&["exp=1"], &["m1"], "hush").contains("--expires-in"));
-        assert!(fault(&["alone"], &["m1"], "hush").contains("NAME=VALUE"));
+        assert!(fault(&[], &[], SECRET).contains("--merchant"));
+        assert!(fault(&[], &["m1"], "short").contains("5 bytes"));
+        assert!(fault(&["exp=1"], &["m1"], SECRET).contains("--expires-in"));
+        assert!(fault(&["alone"], &["m1"], SECRET).contains("NAME=VALUE"));
     }
 }

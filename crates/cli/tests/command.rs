@@ -171,7 +171,7 @@ async fn a_database_that_cannot_be_reached_is_named_without_its_password() {
 #[tokio::test]
 async fn token_prints_the_token_alone() {
     let output = rowcast(&["token", "--merchant", "m1"])
-        .env("ROWCAST_AUTH__HS256_SECRET", "hush")
+        .env("ROWCAST_AUTH__HS256_SECRET", "a secret of at least 32 bytes, hush")
         .output()
         .await
         .expect("the command runs");
@@ -214,7 +214,7 @@ async fn tail_that_was_promised_events_fails_when_they_did_not_come() {
 
 #[tokio::test]
 async fn wrong_arguments_end_with_status_two() {
-    for args in [&["dance"][..], &["watch", "t"], &["tail", "--merchant", "m1"]] {
+    for args in [&["dance"][..], &["watch", "t"], &["tail", "--token", "t", "--merchant", "m1"]] {
         let output = rowcast(args).output().await.expect("the command runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }

@@ -51,11 +51,8 @@ async fn live() -> HttpResponse {
 }
 
 async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
-    let waiting: serde_json::Map<String, serde_json::Value> = readiness
-        .waiting_for()
-        .into_iter()
-        .map(|(name, reason)| (name.to_owned(), reason.into()))
-        .collect();
+    let waiting: serde_json::Map<String, serde_json::Value> =
+        readiness.waiting_for().into_iter().map(|(name, reason)| (name.to_owned(), reason.into())).collect();
     match waiting.is_empty() {
         true => HttpResponse::Ok().json(serde_json::json!({ "ready": true })),
         false => HttpResponse::ServiceUnavailable()
@@ -65,9 +62,7 @@ async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
 
 async fn text_metrics(metrics: web::Data<Metrics>) -> HttpResponse {
     match metrics.encode() {
-        Ok(text) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, TEXT_FORMAT))
-            .body(text),
+        Ok(text) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, TEXT_FORMAT)).body(text),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written");
             HttpResponse::InternalServerError().body(error.to_string())
@@ -105,13 +100,7 @@ mod tests {
         tasks.essential("admin", {
             let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
             async move {
-                serve(
-                    listener,
-                    metrics,
-                    readiness,
-                    async move { shutdown.requested().await },
-                )
-                .await?;
+                serve(listener, metrics, readiness, async move { shutdown.requested().await }).await?;
                 Ok(())
             }
         });
@@ -121,10 +110,7 @@ mod tests {
         assert_eq!(status, 503);
         assert_eq!(body, r#"{"ready":false,"waiting_for":{"redis":"starting"}}"#);
         latch.set_ready();
-        assert_eq!(
-            get(address, "/ready").await,
-            (200, r#"{"ready":true}"#.to_owned())
-        );
+        assert_eq!(get(address, "/ready").await, (200, r#"{"ready":true}"#.to_owned()));
         let (status, body) = get(address, "/metrics").await;
         assert!(status == 200 && body.contains("process_open_fds"), "{body}");
 

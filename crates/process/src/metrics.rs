@@ -14,9 +14,8 @@ use crate::procfs::ProcessCollector;
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
 
 /// Buckets from 0.1 ms to 10 s for times on the way of an event, in seconds.
-pub const LATENCY_BUCKETS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+pub const LATENCY_BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Why a metric could not be made or written: a malformed or doubled name.
 #[derive(Debug, thiserror::Error)]
@@ -38,20 +37,12 @@ impl Metrics {
     /// # Errors
     /// Never in practice; a malformed name would be one.
     pub fn new(service: &str, version: &str) -> Result<Self, MetricsError> {
-        let metrics = Self {
-            registry: Registry::new(),
-        };
+        let metrics = Self { registry: Registry::new() };
         let name = "process";
         let collector = ProcessCollector::new().map_err(|error| failed(name, error))?;
-        metrics
-            .registry
-            .register(Box::new(collector))
-            .map_err(|error| failed(name, error))?;
-        let info = metrics.gauge_vec(
-            "rowcast_build_info",
-            "Always 1; says what runs.",
-            &["service", "version"],
-        )?;
+        metrics.registry.register(Box::new(collector)).map_err(|error| failed(name, error))?;
+        let info =
+            metrics.gauge_vec("rowcast_build_info", "Always 1; says what runs.", &["service", "version"])?;
         info.with_label_values(&[service, version]).set(1);
         Ok(metrics)
     }
@@ -106,10 +97,7 @@ impl Metrics {
     /// # Errors
     /// When the name is malformed or taken, or the buckets do not rise.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, MetricsError> {
-        self.add(
-            name,
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())),
-        )
+        self.add(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
     }
 
     /// A histogram with labels of few values each.
@@ -123,10 +111,7 @@ impl Metrics {
         labels: &[&str],
         buckets: &[f64],
     ) -> Result<HistogramVec, MetricsError> {
-        self.add(
-            name,
-            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels),
-        )
+        self.add(name, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
     }
 
     /// The registry itself, for collectors of one's own.
@@ -139,9 +124,7 @@ impl Metrics {
     /// # Errors
     /// When a collector returns something that cannot be written.
     pub fn encode(&self) -> Result<String, MetricsError> {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .map_err(|error| failed("(all)", error))
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|error| failed("(all)", error))
     }
 
     fn add<M>(&self, name: &str, made: prometheus::Result<M>) -> Result<M, MetricsError>
@@ -149,9 +132,7 @@ impl Metrics {
         M: Collector + Clone + 'static,
     {
         let metric = made.map_err(|error| failed(name, error))?;
-        self.registry
-            .register(Box::new(metric.clone()))
-            .map_err(|error| failed(name, error))?;
+        self.registry.register(Box::new(metric.clone())).map_err(|error| failed(name, error))?;
         Ok(metric)
     }
 }
@@ -167,10 +148,7 @@ pub fn seconds(duration: Duration) -> f64 {
 }
 
 fn failed(name: &str, error: prometheus::Error) -> MetricsError {
-    MetricsError {
-        name: name.to_owned(),
-        error,
-    }
+    MetricsError { name: name.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -182,16 +160,10 @@ mod tests {
         let metrics = Metrics::new("edge", "1.2.3").unwrap();
         metrics.counter("rowcast_sample_total", "Samples.").unwrap().inc();
         let text = metrics.encode().unwrap();
-        assert!(
-            text.contains("rowcast_build_info{service=\"edge\",version=\"1.2.3\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("rowcast_build_info{service=\"edge\",version=\"1.2.3\"} 1"), "{text}");
         assert!(text.contains("rowcast_sample_total 1"), "{text}");
         let value = |name: &str| -> f64 {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(&format!("{name} ")))
-                .unwrap();
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
             line.rsplit_once(' ').unwrap().1.parse().unwrap()
         };
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();

@@ -2,7 +2,12 @@
 
 use std::{io, net::TcpListener, path::Path};
 
+use rustix::net::listen;
 use serde::Serialize;
+
+/// Connections that may wait to be accepted. The standard library asks for 128, which a storm of reconnections
+/// overflows; the kernel caps this at its own limit (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// Binds `address` ("127.0.0.1:0", "0.0.0.0:8080", "localhost:8080") for a non-blocking server.
 ///
@@ -11,13 +16,12 @@ use serde::Serialize;
 pub fn bind(key: &str, address: &str) -> io::Result<TcpListener> {
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
+        // Listening again on a listening socket only changes its backlog.
+        listen(&listener, BACKLOG)?;
         Ok(listener)
     });
     bound.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot listen on {address} (`{key}`): {error}"),
-        )
+        io::Error::new(error.kind(), format!("cannot listen on {address} (`{key}`): {error}"))
     })
 }
 
@@ -61,9 +65,6 @@ mod tests {
         let taken = bind("edge.listen", "127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let error = bind("admin.listen", &address).unwrap_err().to_string();
-        assert!(
-            error.contains(&address) && error.contains("admin.listen"),
-            "{error}"
-        );
+        assert!(error.contains(&address) && error.contains("admin.listen"), "{error}");
     }
 }

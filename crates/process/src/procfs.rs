@@ -33,10 +33,7 @@ impl ProcessCollector {
                 "User and system CPU time spent, in seconds.",
             ))?,
             gauges: [
-                gauge(
-                    "process_start_time_seconds",
-                    "Start of the process, in seconds since the epoch.",
-                )?,
+                gauge("process_start_time_seconds", "Start of the process, in seconds since the epoch.")?,
                 gauge("process_resident_memory_bytes", "Resident memory, in bytes.")?,
                 gauge("process_virtual_memory_bytes", "Virtual memory, in bytes.")?,
                 gauge("process_threads", "Threads of the process.")?,
@@ -50,28 +47,17 @@ impl ProcessCollector {
 
 impl Collector for ProcessCollector {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges
-            .iter()
-            .flat_map(Collector::desc)
-            .chain(self.cpu.desc())
-            .collect()
+        self.gauges.iter().flat_map(Collector::desc).chain(self.cpu.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let _one_at_a_time = self
-            .collecting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.collecting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(reading) = read() else { return Vec::new() };
         self.cpu.inc_by((reading.cpu_seconds - self.cpu.get()).max(0.0));
         for (gauge, value) in self.gauges.iter().zip(reading.gauges) {
             gauge.set(value);
         }
-        self.gauges
-            .iter()
-            .flat_map(Collector::collect)
-            .chain(self.cpu.collect())
-            .collect()
+        self.gauges.iter().flat_map(Collector::collect).chain(self.cpu.collect()).collect()
     }
 }
 
@@ -100,6 +86,5 @@ fn read() -> Option<Reading> {
 
 /// The number after `name` at the beginning of a line.
 fn line_value(text: &str, name: &str) -> Option<f64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
 }

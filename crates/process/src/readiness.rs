@@ -21,10 +21,7 @@ impl Readiness {
 
     /// A new latch, not ready ("starting"). A second one of the same name takes the first one's place.
     pub fn latch(&self, name: &'static str) -> Latch {
-        let latch = Latch {
-            readiness: self.clone(),
-            name,
-        };
+        let latch = Latch { readiness: self.clone(), name };
         latch.set_not_ready("starting");
         latch
     }
@@ -32,10 +29,7 @@ impl Readiness {
     /// The latches that are not ready, with their reasons; none when the process is ready.
     pub fn waiting_for(&self) -> Vec<(&'static str, String)> {
         let latches = self.latches.borrow();
-        latches
-            .iter()
-            .filter_map(|(name, reason)| Some((*name, reason.clone()?)))
-            .collect()
+        latches.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
     }
 
     /// Whether all latches are ready.
@@ -47,9 +41,7 @@ impl Readiness {
     pub async fn ready(&self) {
         let mut latches = self.latches.subscribe();
         // It cannot be closed: `self` holds a sender.
-        let _ = latches
-            .wait_for(|latches| latches.values().all(Option::is_none))
-            .await;
+        let _ = latches.wait_for(|latches| latches.values().all(Option::is_none)).await;
     }
 }
 

@@ -21,10 +21,7 @@ pub struct Signal {
 impl Signal {
     /// A request made only by [`Signal::trigger`], for tests and for phases within a process.
     pub fn manual() -> Self {
-        Self {
-            requested: watch::Sender::new(false),
-            _listening: None,
-        }
+        Self { requested: watch::Sender::new(false), _listening: None }
     }
 
     /// A request made by SIGTERM or SIGINT. The second signal ends the process at once with status 130.
@@ -53,10 +50,7 @@ impl Signal {
                 sender.send_replace(true);
             }
         });
-        Ok(Self {
-            requested,
-            _listening: Some(Arc::new(AbortOnDrop(listening))),
-        })
+        Ok(Self { requested, _listening: Some(Arc::new(AbortOnDrop(listening))) })
     }
 
     /// Requests the end. Doing so twice is the same as once.

@@ -37,11 +37,7 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
             registry
-                .with(
-                    tracing_subscriber::fmt::layer()
-                        .with_ansi(colours)
-                        .with_writer(std::io::stderr),
-                )
+                .with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr))
                 .try_init()?;
         }
     }
@@ -54,10 +50,7 @@ mod tests {
 
     #[test]
     fn a_wrong_level_is_refused_before_anything_starts() {
-        let config = LogConfig {
-            level: "edge=lowd".to_owned(),
-            ..LogConfig::default()
-        };
+        let config = LogConfig { level: "edge=lowd".to_owned(), ..LogConfig::default() };
         assert!(init(&config).unwrap_err().to_string().contains("`log.level`"));
     }
 }

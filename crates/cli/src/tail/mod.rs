@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use rowcast_process::shutdown::Signal;
 
 use crate::{
@@ -87,20 +87,29 @@ fn options(args: &TailArgs) -> anyhow::Result<Options> {
     let url = match (&args.url, &dev) {
         (Some(url), _) => url.clone(),
         (None, Some(dev)) => dev.url.clone(),
-        (None, None) => bail!("which server? Give --url or --dev"),
+        (None, None) => variable("ROWCAST_TAIL__URL").context(
+            "which server? Give --url http://host:port, or the --dev folder of a running `rowcast dev`",
+        )?,
     };
-    let token = match &args.token {
-        Some(token) => TokenSource::Fixed(token.clone()),
-        None if args.claims.merchant.is_empty() => {
-            bail!("whose events? Give --merchant ID, to sign a token for it, or --token")
-        }
-        None => {
-            let secret = token::secret(&args.claims, dev.as_ref())?;
-            let claims = Claims::try_from(&args.claims)?;
-            TokenSource::Renewable(Arc::new(move || claims.sign(&secret, SystemTime::now())))
-        }
-    };
+    let given = args.token.clone();
+    let token =
+        match given.or_else(|| args.claims.merchant.is_empty().then(|| variable("ROWCAST_TAIL__TOKEN"))?) {
+            Some(token) => TokenSource::Fixed(token),
+            None if args.claims.merchant.is_empty() => {
+                bail!("whose events? Give --merchant ID, to sign a token for it, or --token")
+            }
+            None => {
+                let secret = token::secret(&args.claims, dev.as_ref())?;
+                let claims = Claims::try_from(&args.claims)?;
+                TokenSource::Renewable(Arc::new(move || claims.sign(&secret, SystemTime::now())))
+            }
+        };
     Ok(Options { types: args.types.clone(), ..Options::new(url, token) })
+}
+
+/// A variable that is set, and not to nothing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

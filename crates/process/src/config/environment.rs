@@ -27,12 +27,7 @@ pub(super) fn variable(key: &str) -> String {
 /// bytes are replaced.
 pub(super) fn of_process() -> BTreeMap<String, String> {
     std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect()
 }
@@ -55,26 +50,14 @@ pub(super) fn read(
         match schema.find(&path) {
             Known::Other => {}
             Known::Leaf(default) => {
-                settings.push(Setting {
-                    readings: readings(default, text),
-                    path,
-                    origin,
-                });
+                settings.push(Setting { readings: readings(default, text), path, origin });
             }
             Known::Free => {
-                settings.push(Setting {
-                    readings: readings(&Value::Null, text),
-                    path,
-                    origin,
-                });
+                settings.push(Setting { readings: readings(&Value::Null, text), path, origin });
             }
             Known::Section => {
                 let reason = format!("it is a section: set its keys, as in {name}{LEVEL}…");
-                return Err(ConfigError::Value {
-                    key: path.join("."),
-                    origin,
-                    reason,
-                });
+                return Err(ConfigError::Value { key: path.join("."), origin, reason });
             }
             Known::Unknown => match from_file(name, text, environment, schema)? {
                 Some(setting) => settings.push(setting),
@@ -103,22 +86,14 @@ fn from_file(
     let origin = Origin::Environment(name.to_owned());
     if environment.contains_key(direct) {
         let reason = format!("{direct} is set too; only one of them can count");
-        return Err(ConfigError::Value {
-            key: path.join("."),
-            origin,
-            reason,
-        });
+        return Err(ConfigError::Value { key: path.join("."), origin, reason });
     }
     let text = std::fs::read_to_string(file).map_err(|error| ConfigError::File {
         path: PathBuf::from(file),
         reason: format!("{error} (named by {name})"),
     })?;
     let text = text.trim_end_matches(['\r', '\n']);
-    Ok(Some(Setting {
-        readings: readings(default, text),
-        path,
-        origin,
-    }))
+    Ok(Some(Setting { readings: readings(default, text), path, origin }))
 }
 
 fn path_of(key: &str) -> Vec<String> {
@@ -134,23 +109,11 @@ fn readings(default: &Value, text: &str) -> Vec<Value> {
         Value::Bool(_) => vec![text.parse::<bool>().map(Value::Bool).unwrap_or(as_text)],
         Value::Number(_) => vec![text.parse::<Number>().map(Value::Number).unwrap_or(as_text)],
         Value::Array(_) if !text.trim_start().starts_with('[') => {
-            let items: Vec<&str> = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .collect();
-            let texts = items
-                .iter()
-                .map(|item| Value::String((*item).to_owned()))
-                .collect();
-            let parsed = items
-                .iter()
-                .map(|item| serde_json::from_str::<Value>(item))
-                .collect::<Result<_, _>>();
-            [Some(Value::Array(texts)), parsed.ok().map(Value::Array)]
-                .into_iter()
-                .flatten()
-                .collect()
+            let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+            let texts = items.iter().map(|item| Value::String((*item).to_owned())).collect();
+            let parsed =
+                items.iter().map(|item| serde_json::from_str::<Value>(item)).collect::<Result<_, _>>();
+            [Some(Value::Array(texts)), parsed.ok().map(Value::Array)].into_iter().flatten().collect()
         }
         Value::Array(_) | Value::Object(_) => vec![as_json.unwrap_or(as_text)],
         Value::Null => [Some(as_text), as_json].into_iter().flatten().collect(),
@@ -160,11 +123,7 @@ fn readings(default: &Value, text: &str) -> Vec<Value> {
 /// Kubernetes sets `<SERVICE>_SERVICE_HOST`, `<SERVICE>_PORT=tcp://…` and more for every service of a namespace, so a
 /// service named rowcast-edge fills our own name space. None of that is a setting.
 fn is_service_link(name: &str, value: &str) -> bool {
-    let protocol = |text: &str| {
-        ["tcp://", "udp://", "sctp://"]
-            .iter()
-            .any(|p| text.starts_with(p))
-    };
+    let protocol = |text: &str| ["tcp://", "udp://", "sctp://"].iter().any(|p| text.starts_with(p));
     if name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") {
         return true;
     }
@@ -176,8 +135,5 @@ fn is_service_link(name: &str, value: &str) -> bool {
     };
     let mut parts = port.split('_');
     let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
-    number
-        && parts
-            .next()
-            .is_some_and(|part| ["TCP", "UDP", "SCTP"].contains(&part))
+    number && parts.next().is_some_and(|part| ["TCP", "UDP", "SCTP"].contains(&part))
 }

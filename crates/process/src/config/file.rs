@@ -13,21 +13,14 @@ use super::{
 
 /// Reads the file's settings, refusing keys that are not known.
 pub(super) fn read(path: &Path, schema: &Schema) -> Result<Vec<Setting>, ConfigError> {
-    let fail = |reason: String| ConfigError::File {
-        path: path.to_owned(),
-        reason,
-    };
+    let fail = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     // The config crate tries other extensions when the file is missing, and its words for that mislead.
     std::fs::metadata(path).map_err(|error| fail(error.to_string()))?;
-    let root = File::from(path)
-        .collect()
-        .map_err(|error| fail(without_source(&error.to_string())))?;
+    let root = File::from(path).collect().map_err(|error| fail(without_source(&error.to_string())))?;
 
     let mut settings = Vec::new();
     for (key, value) in root {
-        let value: Value = value
-            .try_deserialize()
-            .map_err(|_| fail(format!("`{key}` cannot be read")))?;
+        let value: Value = value.try_deserialize().map_err(|_| fail(format!("`{key}` cannot be read")))?;
         flatten(vec![key], value, path, schema, &mut settings)?;
     }
     // The parser's map has no order; errors should not change from run to run.
@@ -62,11 +55,7 @@ fn flatten(
             reason: format!("got {}, expected a section", type_name(&other)),
         }),
         (Known::Leaf(_) | Known::Free, value) => {
-            out.push(Setting {
-                path,
-                readings: vec![value],
-                origin,
-            });
+            out.push(Setting { path, readings: vec![value], origin });
             Ok(())
         }
     }
@@ -75,14 +64,8 @@ fn flatten(
 /// A parser's message without the excerpt of the file, which may hold a secret.
 fn without_source(message: &str) -> String {
     let excerpt = |line: &&str| {
-        line.trim_start()
-            .trim_start_matches(|c: char| c.is_ascii_digit())
-            .trim_start()
-            .starts_with('|')
+        line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|')
     };
-    let kept: Vec<&str> = message
-        .lines()
-        .filter(|line| !excerpt(line) && !line.trim().is_empty())
-        .collect();
+    let kept: Vec<&str> = message.lines().filter(|line| !excerpt(line) && !line.trim().is_empty()).collect();
     kept.join("; ")
 }

@@ -56,11 +56,7 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// The file given, the process's environment and [`SECTIONS`].
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self {
-            file,
-            other_sections: SECTIONS,
-            environment: environment::of_process(),
-        }
+        Self { file, other_sections: SECTIONS, environment: environment::of_process() }
     }
 }
 
@@ -94,9 +90,7 @@ where
         let value = fitting::<T>(&base, &setting, &schema)?;
         tree::set(&mut merged, &setting.path, value);
     }
-    serde_json::from_value(merged).map_err(|error| ConfigError::Whole {
-        reason: error.to_string(),
-    })
+    serde_json::from_value(merged).map_err(|error| ConfigError::Whole { reason: error.to_string() })
 }
 
 /// The first reading of a setting that `T` accepts, or what is wrong with it.

@@ -34,11 +34,7 @@ fn write_table(map: &Map<String, Value>, prefix: &str, out: &mut String) {
     }
     for (key, value) in map {
         if let Value::Object(table) = value {
-            let path = if prefix.is_empty() {
-                bare(key)
-            } else {
-                format!("{prefix}.{}", bare(key))
-            };
+            let path = if prefix.is_empty() { bare(key) } else { format!("{prefix}.{}", bare(key)) };
             let gap = if out.is_empty() { "" } else { "\n" };
             _ = writeln!(out, "{gap}[{path}]");
             write_table(table, &path, out);
@@ -47,34 +43,23 @@ fn write_table(map: &Map<String, Value>, prefix: &str, out: &mut String) {
 }
 
 fn bare(key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if plain {
-        key.to_owned()
-    } else {
-        Value::String(key.to_owned()).to_string()
-    }
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if plain { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
 }
 
 /// JSON's texts, numbers and lists are TOML's too; only tables differ.
 fn inline(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let items: Vec<String> = map
-                .iter()
-                .map(|(key, value)| format!("{} = {}", bare(key), inline(value)))
-                .collect();
+            let items: Vec<String> =
+                map.iter().map(|(key, value)| format!("{} = {}", bare(key), inline(value))).collect();
             format!("{{ {} }}", items.join(", "))
         }
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(inline).collect();
             format!("[{}]", items.join(", "))
         }
-        Value::String(text) => Value::String(text.clone())
-            .to_string()
-            .replace('\u{7f}', "\\u007f"),
+        Value::String(text) => Value::String(text.clone()).to_string().replace('\u{7f}', "\\u007f"),
         other => other.to_string(),
     }
 }

@@ -80,9 +80,7 @@ fn mask_password(url: &str) -> String {
         let rest = &masked[start..];
         let length = match rest.strip_prefix('\'') {
             Some(quoted) => quoted.find('\'').map_or(rest.len(), |at| at + 2),
-            None => rest
-                .find(|c: char| c == '&' || c.is_whitespace())
-                .unwrap_or(rest.len()),
+            None => rest.find(|c: char| c == '&' || c.is_whitespace()).unwrap_or(rest.len()),
         };
         masked.replace_range(start..start + length, MASK);
         from = start + MASK.len();
@@ -93,9 +91,7 @@ fn mask_password(url: &str) -> String {
 fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.contains(MASK) {
-        true => Err(D::Error::custom(
-            "the mask of a printed configuration stands where a secret belongs",
-        )),
+        true => Err(D::Error::custom("the mask of a printed configuration stands where a secret belongs")),
         false => Ok(text),
     }
 }
@@ -140,19 +136,10 @@ mod tests {
         for (url, shown) in [
             ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
             ("redis://:hush@cache:6379/1", "redis://:***@cache:6379/1"),
-            (
-                "postgres://app:p@ss/w?rd@db/app?sslmode=require",
-                "postgres://app:***@db/app?sslmode=require",
-            ),
-            (
-                "postgres://db/app?user=a&password=hush&x=1",
-                "postgres://db/app?user=a&password=***&x=1",
-            ),
+            ("postgres://app:p@ss/w?rd@db/app?sslmode=require", "postgres://app:***@db/app?sslmode=require"),
+            ("postgres://db/app?user=a&password=hush&x=1", "postgres://db/app?user=a&password=***&x=1"),
             ("host=db password=hush user=a", "host=db password=*** user=a"),
-            (
-                "host=db password='hu sh' sslpassword=hush",
-                "host=db password=*** sslpassword=***",
-            ),
+            ("host=db password='hu sh' sslpassword=hush", "host=db password=*** sslpassword=***"),
             ("", ""),
         ] {
             assert_eq!(SecretUrl::new(url).to_string(), shown);

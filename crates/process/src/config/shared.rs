@@ -35,10 +35,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            format: LogFormat::default(),
-            level: "info".to_owned(),
-        }
+        Self { format: LogFormat::default(), level: "info".to_owned() }
     }
 }
 
@@ -52,9 +49,7 @@ pub struct AdminConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self {
-            listen: "0.0.0.0:9090".to_owned(),
-        }
+        Self { listen: "0.0.0.0:9090".to_owned() }
     }
 }
 

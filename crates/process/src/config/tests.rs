@@ -45,10 +45,7 @@ fn options(file: Option<&std::path::Path>, environment: &[(&str, &str)]) -> Load
     LoadOptions {
         file: file.map(Into::into),
         other_sections: SECTIONS,
-        environment: environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect(),
+        environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     }
 }
 
@@ -59,9 +56,7 @@ fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {
 }
 
 fn error(file: Option<&std::path::Path>, environment: &[(&str, &str)]) -> String {
-    load::<Sample>(options(file, environment))
-        .unwrap_err()
-        .to_string()
+    load::<Sample>(options(file, environment)).unwrap_err().to_string()
 }
 
 #[test]
@@ -74,26 +69,14 @@ fn without_file_and_environment_the_defaults_count_secrets_included() {
 #[test]
 fn environment_overrides_file_overrides_defaults() {
     for (extension, text) in [
-        (
-            ".toml",
-            "[redis]\nprefix = \"file\"\nlog_ttl = \"2h\"\n[log]\nformat = \"text\"\n",
-        ),
-        (
-            ".yaml",
-            "redis:\n  prefix: file\n  log_ttl: 2h\nlog:\n  format: text\n",
-        ),
-        (
-            ".json",
-            r#"{"redis":{"prefix":"file","log_ttl":"2h"},"log":{"format":"text"}}"#,
-        ),
+        (".toml", "[redis]\nprefix = \"file\"\nlog_ttl = \"2h\"\n[log]\nformat = \"text\"\n"),
+        (".yaml", "redis:\n  prefix: file\n  log_ttl: 2h\nlog:\n  format: text\n"),
+        (".json", r#"{"redis":{"prefix":"file","log_ttl":"2h"},"log":{"format":"text"}}"#),
     ] {
         let file = file(extension, text);
         let sample = load::<Sample>(options(
             Some(file.path()),
-            &[
-                ("ROWCAST_REDIS__PREFIX", "environment"),
-                ("ROWCAST_AUTH__HS256_SECRET", "hush"),
-            ],
+            &[("ROWCAST_REDIS__PREFIX", "environment"), ("ROWCAST_AUTH__HS256_SECRET", "hush")],
         ))
         .unwrap();
         assert_eq!(sample.redis.prefix, "environment", "{extension}");
@@ -132,20 +115,14 @@ fn environment_values_take_the_type_of_their_key() {
 fn an_unknown_key_names_itself_its_source_and_the_nearest_known_key() {
     let deep = file(".toml", "[redis]\nprefx = \"x\"\n");
     let message = error(Some(deep.path()), &[]);
-    assert!(
-        message.contains("`redis.prefx`") && message.contains("`redis.prefix`"),
-        "{message}"
-    );
+    assert!(message.contains("`redis.prefx`") && message.contains("`redis.prefix`"), "{message}");
     assert!(message.contains(&deep.path().display().to_string()), "{message}");
 
     let top = file(".yaml", "edgee:\n  listen: x\n");
     assert!(error(Some(top.path()), &[]).contains("nearest known key is `edge`"));
 
     let message = error(None, &[("ROWCAST_REDIS_URL", "redis://:hush@x")]);
-    assert!(
-        message.contains("ROWCAST_REDIS_URL") && message.contains("(ROWCAST_REDIS__URL)"),
-        "{message}"
-    );
+    assert!(message.contains("ROWCAST_REDIS_URL") && message.contains("(ROWCAST_REDIS__URL)"), "{message}");
     assert!(!message.contains("hush"));
 
     let message = error(None, &[("ROWCAST_LOG__PREFIX", "x")]);
@@ -182,16 +159,10 @@ fn a_wrong_type_names_key_type_and_source() {
     );
     let wrong = file(".toml", "[log]\nformat = \"jsn\"\n");
     let message = error(Some(wrong.path()), &[]);
-    assert!(
-        message.contains("`log.format`") && message.contains("`json` or `text`"),
-        "{message}"
-    );
+    assert!(message.contains("`log.format`") && message.contains("`json` or `text`"), "{message}");
 
     let message = error(None, &[("ROWCAST_REDIS__LOG_TTL", "3600")]);
-    assert!(
-        message.contains("`redis.log_ttl`") && message.contains("is not a duration"),
-        "{message}"
-    );
+    assert!(message.contains("`redis.log_ttl`") && message.contains("is not a duration"), "{message}");
 
     let section = file(".toml", "log = 3\n");
     assert!(error(Some(section.path()), &[]).contains("expected a section"));
@@ -209,13 +180,8 @@ fn no_error_shows_a_secret() {
         assert!(!message.contains("918273"), "{message}");
     }
     assert!(error(Some(broken.path()), &[]).contains("line 2"));
-    let message = error(
-        None,
-        &[
-            ("ROWCAST_REDIS__URL__X", "918273"),
-            ("ROWCAST_AUTH__HS256_SECRT", "918273"),
-        ],
-    );
+    let message =
+        error(None, &[("ROWCAST_REDIS__URL__X", "918273"), ("ROWCAST_AUTH__HS256_SECRT", "918273")]);
     assert!(!message.contains("918273"), "{message}");
 }
 
@@ -223,36 +189,20 @@ fn no_error_shows_a_secret() {
 fn a_printed_configuration_hides_secrets_and_loads_again_without_them() {
     let sample = load::<Sample>(options(
         None,
-        &[
-            ("ROWCAST_REDIS__URL", "redis://u:hush@cache"),
-            ("ROWCAST_AUTH__HS256_SECRET", "hush"),
-        ],
+        &[("ROWCAST_REDIS__URL", "redis://u:hush@cache"), ("ROWCAST_AUTH__HS256_SECRET", "hush")],
     ))
     .unwrap();
     let printed = print(&sample).unwrap();
-    assert!(
-        !printed.contains("hush") && printed.contains("redis://u:***@cache"),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("# audience is not set") && printed.contains("log_ttl = \"1h\""),
-        "{printed}"
-    );
+    assert!(!printed.contains("hush") && printed.contains("redis://u:***@cache"), "{printed}");
+    assert!(printed.contains("# audience is not set") && printed.contains("log_ttl = \"1h\""), "{printed}");
 
     // The masks themselves are refused, so nobody deploys "***" as a password.
     let again = file(".toml", &printed);
     let message = error(Some(again.path()), &[]);
-    assert!(
-        message.contains("hs256_secret") && message.contains("the mask of a printed"),
-        "{message}"
-    );
+    assert!(message.contains("hs256_secret") && message.contains("the mask of a printed"), "{message}");
     let again = file(".toml", &printed.replace("***", "x"));
     assert_eq!(
-        load::<Sample>(options(Some(again.path()), &[]))
-            .unwrap()
-            .redis
-            .url
-            .expose(),
+        load::<Sample>(options(Some(again.path()), &[])).unwrap().redis.url.expose(),
         "redis://u:x@cache"
     );
 }
@@ -271,19 +221,10 @@ fn a_secret_can_come_from_a_file() {
     let sample = load::<Sample>(options(None, &[("ROWCAST_AUTH__HS256_SECRET_FILE", path)])).unwrap();
     assert_eq!(sample.auth.hs256_secret.expose(), "hush");
 
-    let both = [
-        ("ROWCAST_AUTH__HS256_SECRET_FILE", path),
-        ("ROWCAST_AUTH__HS256_SECRET", "x"),
-    ];
+    let both = [("ROWCAST_AUTH__HS256_SECRET_FILE", path), ("ROWCAST_AUTH__HS256_SECRET", "x")];
     assert!(error(None, &both).contains("only one of them"));
-    let missing = error(
-        None,
-        &[("ROWCAST_AUTH__HS256_SECRET_FILE", "/nonexistent/secret")],
-    );
-    assert!(
-        missing.contains("/nonexistent/secret") && missing.contains("HS256_SECRET_FILE"),
-        "{missing}"
-    );
+    let missing = error(None, &[("ROWCAST_AUTH__HS256_SECRET_FILE", "/nonexistent/secret")]);
+    assert!(missing.contains("/nonexistent/secret") && missing.contains("HS256_SECRET_FILE"), "{missing}");
 }
 
 #[test]

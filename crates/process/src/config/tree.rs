@@ -30,9 +30,8 @@ pub(super) enum Known<'a> {
 
 impl Schema {
     pub fn of(default: &impl Serialize, others: &'static [&'static str]) -> Result<Self, ConfigError> {
-        let tree = serde_json::to_value(default).map_err(|error| ConfigError::Whole {
-            reason: format!("the defaults: {error}"),
-        })?;
+        let tree = serde_json::to_value(default)
+            .map_err(|error| ConfigError::Whole { reason: format!("the defaults: {error}") })?;
         Ok(Self { tree, others })
     }
 
@@ -66,9 +65,7 @@ impl Schema {
     /// Whether a value there may be secret: so it is said to be, or nobody says what it is.
     pub fn is_secret(&self, path: &[String]) -> bool {
         let named = path.last().is_some_and(|key| {
-            ["secret", "password", "token", "key", "url"]
-                .iter()
-                .any(|word| key.to_lowercase().contains(word))
+            ["secret", "password", "token", "key", "url"].iter().any(|word| key.to_lowercase().contains(word))
         });
         named
             || match self.find(path) {
@@ -109,11 +106,7 @@ fn likeness(known: &str, given: &str) -> f64 {
 fn list_keys(node: &Value, prefix: &str, out: &mut Vec<String>) {
     if let Value::Object(map) = node {
         for (key, child) in map {
-            let path = if prefix.is_empty() {
-                key.clone()
-            } else {
-                format!("{prefix}.{key}")
-            };
+            let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             list_keys(child, &path, out);
             out.push(path);
         }

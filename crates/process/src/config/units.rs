@@ -6,13 +6,8 @@ pub mod duration {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    const UNITS: [(&str, u64); 5] = [
-        ("ms", 1),
-        ("s", 1_000),
-        ("m", 60_000),
-        ("h", 3_600_000),
-        ("d", 86_400_000),
-    ];
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
     /// Writes the duration in the largest unit that divides it.
     ///
@@ -81,9 +76,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
-    let (_, factor) = units
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
+    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
@@ -91,11 +84,8 @@ fn format(value: u64, units: &[(&str, u64)], zero: &str) -> String {
     if value == 0 {
         return zero.to_owned();
     }
-    let (unit, factor) = units
-        .iter()
-        .rev()
-        .find(|(_, factor)| value.is_multiple_of(*factor))
-        .expect("the first factor is 1");
+    let (unit, factor) =
+        units.iter().rev().find(|(_, factor)| value.is_multiple_of(*factor)).expect("the first factor is 1");
     format!("{}{unit}", value / factor)
 }
 
@@ -111,30 +101,17 @@ mod tests {
             assert_eq!(duration::format(duration::parse(text).unwrap()), text);
         }
         assert_eq!(duration::parse("1500ms").unwrap(), Duration::from_millis(1500));
-        for text in [
-            "",
-            "3",
-            "s",
-            "-1s",
-            "1.5s",
-            "3 parsecs",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
-            assert!(
-                duration::parse(text).unwrap_err().contains("is not a duration"),
-                "{text}"
-            );
+        for text in
+            ["", "3", "s", "-1s", "1.5s", "3 parsecs", "99999999999999999999s", "18446744073709551615d"]
+        {
+            assert!(duration::parse(text).unwrap_err().contains("is not a duration"), "{text}");
         }
     }
 
     #[test]
     fn sizes_use_the_largest_unit_that_divides_them() {
         assert_eq!(super::parse("256KiB", &[("KiB", 1024)]), Some(262_144));
-        assert_eq!(
-            super::format(1 << 20, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)], "0B"),
-            "1MiB"
-        );
+        assert_eq!(super::format(1 << 20, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)], "0B"), "1MiB");
         assert_eq!(super::format(1025, &[("B", 1), ("KiB", 1 << 10)], "0B"), "1025B");
     }
 }
