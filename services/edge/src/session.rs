@@ -124,6 +124,8 @@ struct Membership {
     room: RoomName,
     standing: Standing,
     resumed: bool,
+    /// Whether a welcome or a refresh's answer has named the room.
+    announced: bool,
     /// Where the first answer put the session; what it missed follows from there.
     start: Cursor,
     /// The last event that was queued or left out.
@@ -282,6 +284,7 @@ impl Session {
             room: room.clone(),
             standing: Standing::New,
             resumed: false,
+            announced: false,
             start: nowhere,
             cursor: nowhere,
             told: Offset::ZERO,
@@ -308,6 +311,12 @@ impl Session {
             membership.resumed = answer.resumed;
         }
         membership.standing = if answer.caught_up { Standing::Live } else { Standing::Behind };
+        if self.refreshing && !membership.announced && self.has_unanswered() {
+            // Until the answer to the refresh names the room, nothing of it may be sent: it waits at its start.
+            self.memberships[index].standing = Standing::Behind;
+            self.note_standing(now);
+            return false;
+        }
         if let Some(reason) = answer.resync {
             self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor: answer.cursor, reason });
         }
@@ -319,9 +328,13 @@ impl Session {
         answer.caught_up
     }
 
+    fn has_unanswered(&self) -> bool {
+        self.memberships.iter().any(|membership| membership.standing == Standing::New)
+    }
+
     /// Everything has been answered: the welcome, or the answer to a refresh, can go out.
     fn greet_when_joined(&mut self) {
-        if self.memberships.iter().any(|membership| membership.standing == Standing::New) {
+        if self.has_unanswered() {
             return;
         }
         if self.phase == Phase::Joining {
@@ -340,7 +353,10 @@ impl Session {
         }
         self.refreshing = false;
         // From here on these are rooms that the client has.
-        self.memberships.iter_mut().for_each(|membership| membership.resumed = true);
+        for membership in &mut self.memberships {
+            membership.resumed = true;
+            membership.announced = true;
+        }
     }
 
     fn welcome(&mut self) -> Outgoing {
@@ -413,6 +429,9 @@ impl Session {
         }
         membership.cursor = cursor;
         membership.told = cursor.offset;
+        if self.refreshing && !membership.announced {
+            return;
+        }
         self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor, reason });
     }
 
@@ -488,7 +507,8 @@ impl Session {
 
     /// Joins the rooms again in which the session is behind, once nothing waits for the socket any more.
     pub fn catch_up(&mut self) -> Vec<Effect> {
-        if self.phase != Phase::Open || !self.queue.is_empty() || self.behind_since.is_none() {
+        let due = self.phase == Phase::Open && !self.refreshing;
+        if !due || !self.queue.is_empty() || self.behind_since.is_none() {
             return Vec::new();
         }
         let mut effects = Vec::new();

@@ -109,18 +109,16 @@ impl Client {
             }
             "event" => {
                 assert!(self.welcomed, "an event before the welcome");
-                let (old, new) = (self.cursors.get_mut(&name), cursor(&frame));
-                // A room that a refresh adds may speak before the answer to the refresh does.
-                if let Some(old) = old {
-                    assert_eq!(new.offset, old.offset.next(), "lost, doubled or out of order in {name}");
-                    *old = new;
-                    self.events += 1;
-                }
+                let old = self.cursors.get_mut(&name).expect("only rooms that were named");
+                let new = cursor(&frame);
+                assert_eq!(new.offset, old.offset.next(), "lost, doubled or out of order in {name}");
+                *old = new;
+                self.events += 1;
             }
             "resync" => {
                 assert!(self.welcomed);
                 self.resyncs += 1;
-                self.cursors.insert(name, cursor(&frame));
+                assert!(self.cursors.insert(name, cursor(&frame)).is_some(), "only rooms that were named");
             }
             "status" | "pong" | "cursor" => {}
             other => panic!("an unknown frame: {other}"),
