@@ -9,6 +9,7 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
 
 Examples:
+  rowcast dev --dir ./demo
   rowcast migrate --database-url postgres://app@127.0.0.1/shop
   rowcast watch 'public.\"Booking\"' merchantId --type booking
   rowcast publish m1 report.ready '{\"id\": 7}'
@@ -78,6 +79,8 @@ Examples:
   rowcast tail --url http://127.0.0.1:8080 --token \"$TOKEN\" --types 'booking.*'
   rowcast tail --url ws://live.internal/ws --secret \"$SECRET\" --merchant m1 --json")]
     Tail(TailArgs),
+    /// Run a whole Rowcast on this machine, with servers of its own and a demo.
+    Dev(crate::dev::DevArgs),
 }
 
 /// Which database a command works on.

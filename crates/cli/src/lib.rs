@@ -5,6 +5,7 @@
 pub mod args;
 pub mod client;
 mod database;
+mod dev;
 pub mod devfile;
 mod tail;
 pub mod token;
@@ -48,6 +49,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => database::publish(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,
         Command::Tail(args) => return tail::run(args, &mut out).await,
+        Command::Dev(args) => return dev::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! The client against a small scripted server in this file. Against a real edge it is tested with the services.
 
+use std::sync::Arc;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{
