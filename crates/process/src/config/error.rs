@@ -80,9 +80,26 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 pub(super) fn reason(value: &Value, message: &str, secret: bool) -> String {
     let got = type_name(value);
     match message.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("got {got}, expected {expected}"),
+        Some((_, expected)) if message.starts_with("invalid value") => {
+            format!("got {got} that is out of range, expected {expected}")
+        }
+        Some((_, expected)) => format!("got {got}, expected {}", in_words(expected)),
         None if message.starts_with(MASK_REFUSED) => MASK_REFUSED.to_owned(),
         None if secret => format!("got {got} that cannot be used here"),
         None => format!("got {got}: {message}"),
+    }
+}
+
+/// Rust's names for types, for people who do not write Rust.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other => other,
     }
 }

@@ -155,7 +155,7 @@ fn a_wrong_type_names_key_type_and_source() {
     let message = error(None, &[("ROWCAST_REDIS__LOG_MAX_ENTRIES", "many")]);
     assert_eq!(
         message,
-        "`redis.log_max_entries` from the environment variable ROWCAST_REDIS__LOG_MAX_ENTRIES: got text, expected u64"
+        "`redis.log_max_entries` from the environment variable ROWCAST_REDIS__LOG_MAX_ENTRIES: got text, expected a whole number, not negative"
     );
     let wrong = file(".toml", "[log]\nformat = \"jsn\"\n");
     let message = error(Some(wrong.path()), &[]);
@@ -163,6 +163,11 @@ fn a_wrong_type_names_key_type_and_source() {
 
     let message = error(None, &[("ROWCAST_REDIS__LOG_TTL", "3600")]);
     assert!(message.contains("`redis.log_ttl`") && message.contains("is not a duration"), "{message}");
+
+    let message = error(None, &[("ROWCAST_AUTH__LEEWAY_SECONDS", "-1")]);
+    assert!(message.contains("`auth.leeway_seconds`") && !message.contains("-1"), "{message}");
+    let wrong = file(".toml", "[auth]\nports = [70000]\n");
+    assert!(error(Some(wrong.path()), &[]).contains("out of range, expected u16"));
 
     let section = file(".toml", "log = 3\n");
     assert!(error(Some(section.path()), &[]).contains("expected a section"));
