@@ -9,15 +9,18 @@ mod rowcast;
 mod say;
 mod start;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::path::PathBuf;
 
 use rowcast_process::shutdown::Signal;
 
+use demo::Tally;
 use folder::DevFolder;
 use keeper::Fleet;
 use say::Say;
+
+use crate::devfile::DevFile;
 
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]
@@ -82,9 +85,10 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let fleet = Fleet::keep(started, args.restart_after, &folder, say)?;
-    say.line(&format!("ready: {}; addresses in {}", fleet.url(), folder.dev_file().display()));
-    let outcome = work(&args, &fleet, &shutdown, say).await;
+    let mut fleet = Fleet::keep(started, args.restart_after, &folder, say)?;
+    let dev = fleet.dev_file();
+    say.line(&format!("ready: {}; all addresses are in {}", dev.url, folder.dev_file().display()));
+    let outcome = work(&args, &dev, &mut fleet, &shutdown, say).await;
     say.line("stopping");
     folder.forget_dev_file();
     fleet.stop().await;
@@ -92,26 +96,53 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     outcome
 }
 
-async fn work(args: &DevArgs, fleet: &Fleet, shutdown: &Signal, say: Say) -> anyhow::Result<ExitCode> {
-    let end = async {
+async fn work(
+    args: &DevArgs,
+    dev: &DevFile,
+    fleet: &mut Fleet,
+    shutdown: &Signal,
+    say: Say,
+) -> anyhow::Result<ExitCode> {
+    let tally = Tally::default();
+    let time_is_up = async {
         match args.seconds {
-            Some(seconds) => tokio::select! {
-                () = tokio::time::sleep(seconds) => {}
-                () = shutdown.requested() => {}
-            },
-            None => shutdown.requested().await,
+            Some(seconds) => tokio::time::sleep(seconds).await,
+            None => std::future::pending().await,
         }
     };
     let demo = async {
         match args.no_demo {
             true => std::future::pending().await,
-            false => demo::run(&fleet.dev(), say).await,
+            false => demo::run(dev, &tally, say).await,
         }
     };
     tokio::select! {
-        () = end => {}
-        failed = fleet.failed() => return Err(failed),
-        failed = demo => return Err(failed),
+        () = shutdown.requested() => {}
+        () = time_is_up => {}
+        error = fleet.failed() => return Err(error),
+        error = demo => return Err(error.context("the demo failed")),
     }
-    Ok(ExitCode::SUCCESS)
+    if args.no_demo {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say.line(&tally.summary());
+    // Who set a time asks whether it works; who pressed Ctrl-C does not.
+    let failed = args.seconds.is_some() && !tally.flowed();
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_comes_after_seconds_or_never() {
+        assert_eq!(RestartAfter::parse("never"), Ok(RestartAfter::Never));
+        assert_eq!(RestartAfter::parse("0.25"), Ok(RestartAfter::Pause(Duration::from_millis(250))));
+        assert_eq!(RestartAfter::parse("0"), Ok(RestartAfter::Pause(Duration::ZERO)));
+        for wrong in ["", "-1", "nan", "1e300", "soon"] {
+            let error = RestartAfter::parse(wrong).unwrap_err();
+            assert!(error.contains("\"never\""), "{wrong}: {error}");
+        }
+    }
 }

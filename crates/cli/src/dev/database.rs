@@ -1,0 +1,78 @@
+//! The database of a `dev`: the server, its roles, the schema.
+
+use anyhow::Context as _;
+use rowcast_sandbox::{Postgres, PostgresOptions};
+
+use super::folder::DevFolder;
+use super::say::Say;
+
+/// The database that the application and Rowcast share.
+const DATABASE: &str = "app";
+/// The role of `database_url`. A superuser: this is a developer's own server, where one may want extensions, roles and
+/// a look at everything.
+pub const OWNER: &str = "rowcast";
+/// The role of the listeners, with the rights of `rowcast_listener` and no more.
+const LISTENER: &str = "rowcast_dev_listener";
+
+/// A server with Rowcast's schema.
+pub struct Database {
+    /// The server.
+    pub postgres: Postgres,
+    /// For the application.
+    pub url: String,
+    /// For the listeners.
+    pub listener_url: String,
+}
+
+/// Starts the server, makes what is not there yet, and migrates.
+pub async fn start(folder: &DevFolder, say: Say) -> anyhow::Result<Database> {
+    let place = folder.path().join("postgres");
+    if !place.join("data").exists() {
+        say.line("making PostgreSQL's data folder");
+    }
+    let password = folder.secrets().password.clone();
+    let options = PostgresOptions {
+        folder: Some(place),
+        durable: true,
+        password: Some(password.clone()),
+        ..PostgresOptions::default()
+    };
+    let postgres = Postgres::start(options).await?;
+    say.line(&format!("PostgreSQL answers on 127.0.0.1:{}", postgres.port()));
+    make_roles(&postgres, &password).await.context("making roles and database")?;
+    let url = postgres.url_with(OWNER, Some(&password), DATABASE);
+    let report = rowcast_store::migrate(&url).await.context("migrating")?;
+    say.line(&format!(
+        "the schema is at version {} ({} migrations applied)",
+        report.version,
+        report.applied.len()
+    ));
+    let grant = format!("GRANT rowcast_listener TO {LISTENER}");
+    postgres
+        .connect(DATABASE)
+        .await?
+        .batch_execute(&grant)
+        .await
+        .context("granting the listener's rights")?;
+    let listener_url = postgres.url_with(LISTENER, Some(&password), DATABASE);
+    Ok(Database { postgres, url, listener_url })
+}
+
+async fn make_roles(postgres: &Postgres, password: &str) -> anyhow::Result<()> {
+    let connection = postgres.connect("postgres").await?;
+    for (role, rights) in [(OWNER, "SUPERUSER"), (LISTENER, "NOSUPERUSER")] {
+        // The password holds hexadecimal digits only.
+        let text = format!(
+            "DO $$ BEGIN
+                IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role}; END IF;
+            END $$;
+            ALTER ROLE {role} LOGIN {rights} PASSWORD '{password}'"
+        );
+        connection.batch_execute(&text).await?;
+    }
+    let known = connection.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE]).await?;
+    if known.is_none() {
+        connection.batch_execute(&format!("CREATE DATABASE {DATABASE} OWNER {OWNER}")).await?;
+    }
+    Ok(())
+}
