@@ -33,7 +33,7 @@ CREATE TABLE rowcast.outbox (
     tx          xid8        NOT NULL DEFAULT pg_current_xact_id(),
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     truncated   boolean     NOT NULL DEFAULT false,
-    room        text        NOT NULL,
+    room        text        NOT NULL CHECK (octet_length(room) BETWEEN 1 AND 200),
     type        text        NOT NULL,
     data        json        NOT NULL,
     changed     text[],
@@ -45,9 +45,6 @@ ALTER TABLE rowcast.outbox SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
     autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 1000000000);
-
--- What a trigger or a caller hands to rowcast.append.
-CREATE TYPE rowcast.event AS (room text, type text, data json, changed text[], truncated boolean);
 
 -- Watched tables, as they were given to rowcast.watch.
 CREATE TABLE rowcast.watches (
