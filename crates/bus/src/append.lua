@@ -17,10 +17,11 @@ if ARGV[1] == 'append' then
 else
   if at[1] and (at[1] ~= ARGV[12] or at[2] ~= ARGV[13]) then return {1, at[1], at[2]} end
   if not at[1] and ARGV[12] ~= '' then return {1} end
-  redis.call('DEL', log)
   offset = '1'
 end
+-- First what a full Redis refuses: DEL alone would be carried out.
 redis.call('HSET', head, 's', stream, 'o', offset, 'e', epoch, 'l', ARGV[10], 't', ARGV[11])
+if offset == '1' then redis.call('DEL', log) end
 redis.call('XADD', log, 'MAXLEN', '~', ARGV[9], offset .. '-0', 'i', ARGV[5], 'r', ARGV[6])
 redis.call('PEXPIRE', log, ARGV[10])
 redis.call('PEXPIRE', head, ARGV[11])

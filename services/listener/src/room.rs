@@ -404,10 +404,4 @@ impl Room {
             && self.unknown_until.is_none()
             && !matches!(self.state, State::Syncing { .. })
     }
-
-    /// The rows that are not sent, in order.
-    #[cfg(test)]
-    pub fn queued(&self) -> usize {
-        self.queue.len()
-    }
 }
