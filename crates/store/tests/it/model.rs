@@ -190,6 +190,8 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(!leader.reading.more());
+    // What was delivered is not done before it is deleted: the present leader has all that is left.
+    prop_assert!(server.outbox.is_subset(&mine), "the floor hid {:?}", server.outbox.difference(&mine));
     prop_assert_eq!(ever, server.committed);
     Ok(())
 }
