@@ -19,7 +19,7 @@ else
   if not at[1] and ARGV[12] ~= '' then return {1} end
   offset = '1'
 end
--- First what a full Redis refuses: DEL alone would be carried out.
+-- Before DEL: once a script has written, a full Redis lets the rest of it pass its limit.
 redis.call('HSET', head, 's', stream, 'o', offset, 'e', epoch, 'l', ARGV[10], 't', ARGV[11])
 if offset == '1' then redis.call('DEL', log) end
 redis.call('XADD', log, 'MAXLEN', '~', ARGV[9], offset .. '-0', 'i', ARGV[5], 'r', ARGV[6])
