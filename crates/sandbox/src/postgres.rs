@@ -5,6 +5,7 @@ mod connection;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -66,6 +67,8 @@ struct Place {
     folder: PathBuf,
     user: Option<User>,
     options: PostgresOptions,
+    /// Set when whoever asked for the server does not wait for it any more.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Place {
@@ -86,9 +89,12 @@ impl Postgres {
             (None, Some(own)) => own.path().to_owned(),
             (None, None) => unreachable!("one is made where none is given"),
         };
-        // Copying files and running initdb block.
-        let making = tokio::task::spawn_blocking(move || prepare(folder, options));
+        // Copying files and waiting for initdb block. Dropped in the middle of it, this call gives it up.
+        let given_up = Arc::new(AtomicBool::new(false));
+        let patience = GiveUpOnDrop(given_up.clone());
+        let making = tokio::task::spawn_blocking(move || prepare(folder, options, given_up));
         let place = Arc::new(making.await.context("making the data folder")??);
+        drop(patience);
         let (port, process) = on_a_port(place.options.port, |port| launch(&place, port)).await?;
         Ok(Self { process, port, place, _own: own })
     }
@@ -197,11 +203,19 @@ impl Postgres {
     }
 }
 
-fn prepare(folder: PathBuf, options: PostgresOptions) -> Result<Place> {
+struct GiveUpOnDrop(Arc<AtomicBool>);
+
+impl Drop for GiveUpOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn prepare(folder: PathBuf, options: PostgresOptions, given_up: Arc<AtomicBool>) -> Result<Place> {
     let binaries = find_postgres(options.version)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let user = User::for_postgres(&folder)?;
-    let place = Place { binaries, folder, user, options };
+    let place = Place { binaries, folder, user, options, given_up };
     cluster::prepare(&place)?;
     Ok(place)
 }

@@ -130,3 +130,25 @@ fn rustix_alive(pid: u32) -> bool {
     let pid = rustix::process::Pid::from_raw(pid.try_into().expect("positive")).expect("not zero");
     rustix::process::test_kill_process(pid).is_ok()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_nobody_waits_for_ends_initdb() -> Result<()> {
+    let folder = Folder::new("postgres")?;
+    let place = folder.path().join("place");
+    let options = PostgresOptions {
+        folder: Some(place.clone()),
+        // With a password the data folder is made anew, and not copied.
+        password: Some("secret".to_owned()),
+        ..Default::default()
+    };
+    let starting = tokio::spawn(Postgres::start(options.clone()));
+    wait_until("initdb's start", SOON, || async { place.join("initdb.log").exists() }).await?;
+    starting.abort();
+    assert!(starting.await.is_err_and(|error| error.is_cancelled()));
+    wait_until("initdb's end", SOON, || async { !place.join(".password").exists() }).await?;
+    assert!(!place.join("data").exists(), "initdb was left to finish");
+    // The half that it left is not in the way.
+    let postgres = Postgres::start(options).await?;
+    assert_eq!(number(&postgres, "SELECT 1::bigint").await?, 1);
+    Ok(())
+}

@@ -3,13 +3,15 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
 use super::{Place, SUPERUSER};
-use crate::folder;
-use crate::user::command;
+use crate::wait::PAUSE;
+use crate::{Launch, Process, folder};
 
 /// Makes the data folder if it is not there.
 pub(super) fn prepare(place: &Place) -> Result<()> {
@@ -95,28 +97,37 @@ fn initialise(place: &Place, data: &Path) -> Result<()> {
     if let Some(user) = &place.user {
         user.own(data)?;
     }
-    let mut initdb = command(place.binaries.join("initdb").as_os_str(), place.user.as_ref(), None);
     // The same on every machine: text sorts by bytes. Whoever needs more names a collation.
-    initdb.args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"]).arg(data);
-    initdb.current_dir("/").stdin(Stdio::null());
+    let mut initdb = Launch::new("initdb", place.binaries.join("initdb"), place.folder.join("initdb.log"))
+        .args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"])
+        .arg(data)
+        .folder("/")
+        .user(place.user);
     if !place.options.durable {
-        initdb.arg("--no-sync");
+        initdb = initdb.arg("--no-sync");
     }
     let password =
         place.options.password.as_ref().map(|password| password_file(place, password)).transpose()?;
     if let Some(file) = &password {
-        initdb.arg("--pwfile").arg(file);
+        initdb = initdb.arg("--pwfile").arg(file);
     }
-    let output = initdb.output().context("running initdb");
+    let done = wait(&initdb.spawn()?, &place.given_up);
     if let Some(file) = &password {
         fs::remove_file(file).context("removing the password file")?;
     }
-    let output = output?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        bail!("initdb failed ({}):\n{}", output.status, String::from_utf8_lossy(&said));
+    done
+}
+
+/// Waits for the end, unless nobody wants the server any more: dropping the process then ends it.
+fn wait(process: &Process, given_up: &AtomicBool) -> Result<()> {
+    loop {
+        match process.exited() {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(process.failure(format!("{} failed ({status})", process.name()))),
+            None if given_up.load(Ordering::Relaxed) => bail!("{} was given up", process.name()),
+            None => thread::sleep(PAUSE),
+        }
     }
-    Ok(())
 }
 
 fn password_file(place: &Place, password: &str) -> Result<PathBuf> {
