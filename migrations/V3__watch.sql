@@ -524,7 +524,8 @@ BEGIN
             PERFORM rowcast.install_trigger(watched, one, owner);
         END IF;
     END LOOP;
-    DELETE FROM rowcast.watches AS w WHERE w.relation = watched.relation;
+    DELETE FROM rowcast.watches AS w
+     WHERE w.relation = watched.relation OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = w.relation);
     INSERT INTO rowcast.watches SELECT watched.*;
 END
 $$;

@@ -1,7 +1,9 @@
 //! The statements that read the outbox, and its rows. How the reads follow each other is in [`crate::reading`].
 
+use std::error::Error;
 use std::str::FromStr;
 
+use tokio_postgres::types::{FromSql, Type, accepts};
 use tokio_postgres::{Client, Statement};
 
 use crate::StoreError;
@@ -82,12 +84,15 @@ pub(crate) struct Reads {
 
 impl Reads {
     /// Prepares them. The session is told to use its indexes whatever the statistics say: those of a table whose
-    /// rows live for milliseconds are always wrong.
+    /// rows live for milliseconds are always wrong. A database without an encoding hands out its bytes as they are:
+    /// PostgreSQL would refuse the whole read for one that is not UTF-8.
     pub(crate) async fn prepare(client: &Client) -> Result<Self, StoreError> {
         client
             .batch_execute(
                 "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off;
-                 SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0",
+                 SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0;
+                 SELECT set_config('client_encoding', 'SQL_ASCII', false)
+                  WHERE current_setting('server_encoding') = 'SQL_ASCII'",
             )
             .await?;
         // Of the transactions that were running at P only the ended ones are looked up: the rows of a long one
@@ -184,25 +189,25 @@ fn event(row: &tokio_postgres::Row) -> Result<Option<Row>, StoreError> {
         id,
         tx: row.try_get::<_, Xid>(7)?.0,
         occurred_at_micros: row.try_get::<_, Timestamp>(8)?.0,
-        room: row.try_get(9)?,
-        type_: row.try_get(10)?,
-        data: row.try_get::<_, JsonText>(11)?.0,
-        changed: row.try_get(12)?,
+        room: row.try_get::<_, Text>(9)?.0,
+        type_: row.try_get::<_, Text>(10)?.0,
+        data: row.try_get::<_, Text>(11)?.0,
+        changed: row
+            .try_get::<_, Option<Vec<Text>>>(12)?
+            .map(|names| names.into_iter().map(|name| name.0).collect()),
         truncated: row.try_get(13)?,
-        traceparent: row.try_get(14)?,
+        traceparent: row.try_get::<_, Option<Text>>(14)?.map(|text| text.0),
     }))
 }
 
-/// `json` as the text that it is, without parsing it.
-struct JsonText(String);
+/// `text` or `json` as the text that it is. A database whose encoding is SQL_ASCII may hold bytes that are not UTF-8;
+/// they are replaced, because a row that can not be read would hold up all that follow.
+struct Text(String);
 
-impl<'a> tokio_postgres::types::FromSql<'a> for JsonText {
-    fn from_sql(
-        _: &tokio_postgres::types::Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(std::str::from_utf8(raw)?.to_owned()))
+impl<'a> FromSql<'a> for Text {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(String::from_utf8_lossy(raw).into_owned()))
     }
 
-    tokio_postgres::types::accepts!(JSON);
+    accepts!(TEXT, JSON);
 }

@@ -114,7 +114,8 @@ impl Watches {
             .client()
             .query(
                 "SELECT relation::text, merchant_column, type, key_columns, columns, operations, payload::text, on_error
-                   FROM rowcast.watches ORDER BY relation::text",
+                   FROM rowcast.watches
+                  WHERE EXISTS (SELECT FROM pg_class WHERE oid = relation) ORDER BY relation::text",
                 &[],
             )
             .await

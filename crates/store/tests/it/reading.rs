@@ -166,3 +166,24 @@ async fn concurrent_writers_are_read_once_each_and_changes_of_a_row_in_their_ord
     assert_eq!(seen.len(), 6 * 48 * 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn bytes_that_are_not_utf8_do_not_hold_up_what_follows() -> Result<()> {
+    let db = Database::migrated("utf8_beside").await?;
+    db.run("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0").await?;
+    let url = db.server.url_of("ascii");
+    rowcast_store::migrate(&url).await?;
+    let client = db.server.connect("ascii").await?;
+    client
+        .batch_execute(
+            "SELECT rowcast.publish('a', 'a.b', ('\"' || chr(255) || '\"')::json);
+             SELECT rowcast.publish('a', 'a.b', '\"next\"')",
+        )
+        .await?;
+    let standby = rowcast_store::Standby::connect(&url, &SessionOptions::new("test")).await?;
+    let rowcast_store::Election::Elected(mut lead) = standby.try_lead().await? else {
+        anyhow::bail!("somebody else leads");
+    };
+    assert_eq!(data(&read_all(&mut lead, 10).await?), ["\u{fffd}", "next"]);
+    Ok(())
+}

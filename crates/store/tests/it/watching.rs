@@ -108,3 +108,17 @@ async fn publishing_checks_its_arguments_and_is_transactional() -> Result<()> {
     assert_eq!(events[0].data, 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_table_that_was_dropped_and_made_anew_can_be_watched_anew() -> Result<()> {
+    let db = Database::migrated("dropped").await?;
+    let make = "CREATE TABLE t (id int PRIMARY KEY, m text); SELECT rowcast.watch('t', 'm')";
+    db.run(make).await?;
+    db.run("DROP TABLE t").await?;
+    let watches = Watches::connect(&db.url).await?;
+    assert!(watches.list().await?.is_empty());
+    db.run(make).await?;
+    assert_eq!(db.events_of("INSERT INTO t VALUES (1, 'a')").await?.len(), 1);
+    assert_eq!(db.number("SELECT count(*) FROM rowcast.watches").await?, 1);
+    Ok(())
+}
