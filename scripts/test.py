@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = re.compile(r"^\s+(?:Running|Doc-tests) (.+?)(?: \(.*\))?$")
+SUITE = re.compile(r"^\s+(?:Running (?P<path>\S.*) \(.*?(?P<binary>[^/]+)-[0-9a-f]+\)|Doc-tests (?P<documented>\w+))$")
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -118,7 +118,7 @@ def run_tests(step):
         if suite := SUITE.match(line):
             if open_suite:
                 crashed()
-            open_suite, started = suite.group(1), time.monotonic()
+            open_suite, started = suite_name(suite), time.monotonic()
         elif open_suite and (result := RESULT.match(line)):
             passed, failed = int(result.group(1)), int(result.group(2))
             outcomes.append(Outcome(open_suite, passed, failed, time.monotonic() - started))
@@ -128,6 +128,13 @@ def run_tests(step):
     if status != 0 and not any(outcome.failed for outcome in outcomes):
         outcomes.append(Outcome(describe(step, status), 0, 1, time.monotonic() - begun))
     return outcomes
+
+
+def suite_name(match):
+    if documented := match["documented"]:
+        return f"{documented}: doc-tests"
+    # Unit tests of all crates have the same path; integration tests have one that says more than their binary.
+    return match["path"].replace("unittests", f"{match['binary']}:")
 
 
 def describe(step, status):
