@@ -16,7 +16,7 @@ use super::database::{self, Database};
 use super::folder::DevFolder;
 use super::rowcast::{ListenerSetting, Rowcast};
 use super::say::Say;
-use crate::client::{Client, Event, Options, TokenSource};
+use crate::client::{Client, ClientError, Event, Options, TokenSource};
 use crate::token::Claims;
 
 /// For every part to say that it is ready, and then for the light to be green.
@@ -112,7 +112,7 @@ async fn green(url: String, secret: &str) -> anyhow::Result<()> {
     let token = TokenSource::Renewable(Arc::new(move || claims.sign(&secret, SystemTime::now())));
     let mut client = Client::new(Options::new(url.clone(), token));
     let mut last = "no answer".to_owned();
-    let lit = tokio::time::timeout(READY, async {
+    let lit = async {
         loop {
             last = match client.next().await? {
                 Event::Welcome(welcome) if welcome.live => return Ok(()),
@@ -122,11 +122,10 @@ async fn green(url: String, secret: &str) -> anyhow::Result<()> {
                 _ => continue,
             };
         }
-    });
-    match lit.await {
-        Ok(outcome) => {
-            outcome.map_err(|error: crate::client::ClientError| error).with_context(|| url.clone())?
-        }
+    };
+    let lit: Result<Result<(), ClientError>, _> = tokio::time::timeout(READY, lit).await;
+    match lit {
+        Ok(outcome) => outcome.with_context(|| format!("{url} refuses a client"))?,
         Err(_) => bail!("{url} is not live after {READY:?}: {last}"),
     }
     client.close().await;
