@@ -248,3 +248,6 @@ impl Visibility {
         before
     }
 }
+
+#[cfg(test)]
+mod tests;

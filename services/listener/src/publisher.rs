@@ -495,3 +495,6 @@ fn size(command: &Command) -> usize {
         Command::Sync { .. } | Command::Heartbeat(_) => COMMAND_OVERHEAD,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ mod common;
 use anyhow::Result;
 use common::{PATIENCE, System};
 use rowcast_protocol::RecordKind;
-use rowcast_sandbox::wait_for;
+use rowcast_sandbox::{Launch, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committed_rows_reach_their_rooms_in_order_once_and_leave_the_outbox() -> Result<()> {
@@ -78,7 +78,8 @@ async fn poison_becomes_a_dead_letter_and_a_resync_in_its_place() -> Result<()> 
     system
         .database
         .batch_execute(
-            "INSERT INTO rowcast.outbox (room, type, data) VALUES
+            "ALTER TABLE rowcast.outbox DROP CONSTRAINT outbox_room_check;
+             INSERT INTO rowcast.outbox (room, type, data) VALUES
                 ('m', repeat('t', 201), '{}'), ('', 'x', '{}'), ('m', 'y', '{\"n\":1}')",
         )
         .await?;
@@ -121,5 +122,70 @@ async fn a_committed_wish_raises_the_generation_and_a_loss_impairs_the_heartbeat
             beat.generation == raised.generation + 1 && beat.impaired.is_none()
         })
         .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_of_the_listeners_role_are_enough() -> Result<()> {
+    let system = System::start().await?;
+    system.database.batch_execute("CREATE ROLE carrier LOGIN; GRANT rowcast_listener TO carrier").await?;
+    let url = system.postgres.url_for("carrier", "app");
+    let _listener = system.listener_with("only", &[("ROWCAST_DATABASE__URL", &url)]).await?;
+    system.publish("m", 0..5).await?;
+    system.expect("m", 5).await?;
+    system.database.batch_execute("SELECT rowcast.request_raise('TRUNCATE')").await?;
+    system.expect_heartbeat("a raised generation", |beat| beat.generation == 2).await?;
+    system
+        .database
+        .batch_execute("INSERT INTO rowcast.outbox (room, type, data) VALUES ('m', repeat('t', 201), '{}')")
+        .await?;
+    system.expect_query("SELECT count(*) FROM rowcast.dead_letter", 1).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_copied_from_another_cluster_begins_a_new_history_and_loses_no_row() -> Result<()> {
+    let system = System::start().await?;
+    system.publish("m", 0..5).await?;
+    // As a dump leaves it: transaction ids of elsewhere, and a floor beyond all that are given out here.
+    system
+        .database
+        .batch_execute(
+            "UPDATE rowcast.state SET installation = 'default', system_identifier = 'another', timeline = 1;
+             UPDATE rowcast.outbox SET tx = '900000000';
+             SELECT setval('rowcast.floor', 900000000)",
+        )
+        .await?;
+    let _listener = system.listener("only").await?;
+    system.expect("m", 5).await?;
+    system.publish("m", 5..9).await?;
+    system.expect("m", 9).await?;
+    system.expect_heartbeat("a raised generation", |beat| beat.generation == 2).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_configuration_ends_it_before_a_port_is_bound_and_says_what_is_wrong() -> Result<()> {
+    let folder = rowcast_sandbox::Folder::new("listener-config")?;
+    let run = |name: &'static str, envs: &[(&'static str, &'static str)]| {
+        let mut launch = Launch::new(name, env!("CARGO_BIN_EXE_rowcast-listener"), folder.path().join(name))
+            .arg("--check")
+            .env("RUST_BACKTRACE", "0");
+        for (key, value) in envs {
+            launch = launch.env(key, value);
+        }
+        launch.spawn()
+    };
+    for (name, envs, code, says) in [
+        ("no-url", &[][..], 1, "ROWCAST_DATABASE__URL"),
+        ("unknown", &[("ROWCAST_LISTENER__MAX_ROW", "5")][..], 1, "max_rows"),
+        ("good", &[("ROWCAST_DATABASE__URL", "postgres://a:hush@db/app")][..], 0, "postgres://a:***@db/app"),
+    ] {
+        let process = run(name, envs)?;
+        let status = process.wait_exit(PATIENCE).await?;
+        let output = process.log_tail(60);
+        assert_eq!(status.code(), Some(code), "{output}");
+        assert!(output.contains(says) && !output.contains("hush"), "{output}");
+    }
     Ok(())
 }

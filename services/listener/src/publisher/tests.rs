@@ -1,0 +1,193 @@
+//! What the publisher promises beyond the seeded schedules (`crate::schedules`).
+
+use std::time::Duration;
+
+use rowcast_bus::Head;
+use rowcast_protocol::{Offset, StreamId};
+
+use super::*;
+
+const LIMITS: Limits = Limits {
+    max_rows: 5_000,
+    batch_commands: 100,
+    batch_bytes: 1 << 20,
+    event_bytes: 1_000,
+    log_entries: 100,
+    rooms: 10,
+};
+
+fn publisher(limits: Limits) -> Publisher {
+    let mut next = 0;
+    let mut publisher = Publisher::new(
+        Epoch(7),
+        limits,
+        Box::new(move || {
+            next += 1;
+            next
+        }),
+    );
+    publisher.caught_up();
+    publisher
+}
+
+fn row(id: i64, room: &str, now: Instant) -> Row {
+    Row {
+        id: EventId { row: id, occurred_at: 0 },
+        tx: 1,
+        room: room.to_owned(),
+        event_type: "x".to_owned(),
+        data: "{}".to_owned(),
+        changed: None,
+        truncated: false,
+        visible: Past::at(now),
+        written: None,
+    }
+}
+
+/// A Redis without a fault, in which no room has a head.
+fn agree(commands: &[Command]) -> Vec<Reply> {
+    let absent = Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() };
+    let reply = |command: &Command| match command {
+        Command::Sync { .. } => absent.clone(),
+        _ => Reply::Done,
+    };
+    commands.iter().map(reply).collect()
+}
+
+fn rooms_of(commands: &[Command]) -> Vec<&str> {
+    let room = |command| match command {
+        &Command::Sync { ref room, .. }
+        | &Command::Append { ref room, .. }
+        | &Command::Create { ref room, .. } => Some(room.as_str()),
+        Command::Heartbeat(_) => None,
+    };
+    commands.iter().filter_map(room).collect()
+}
+
+#[test]
+fn a_room_with_many_rows_does_not_hold_up_another() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue((0..2_000).map(|id| row(id, "big", now)));
+    publisher.enqueue([row(5_000, "small", now)]);
+    let asked = publisher.next_batch(now, None);
+    assert_eq!(rooms_of(&asked), ["big", "small"]);
+    publisher.on_replies(now, agree(&asked));
+    let sent = publisher.next_batch(now, None);
+    let place = rooms_of(&sent).iter().position(|room| *room == "small");
+    assert_eq!(place, Some(TURN), "after one turn of the other's");
+}
+
+#[test]
+fn one_batch_is_under_way_and_is_no_larger_than_its_bounds() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue((0..500).map(|id| row(id, &format!("room-{}", id % 7), now)));
+    let asked = publisher.next_batch(now, None);
+    assert!(publisher.next_batch(now, None).is_empty());
+    publisher.on_replies(now, agree(&asked));
+    let sent = publisher.next_batch(now, None);
+    assert_eq!(sent.len(), LIMITS.batch_commands);
+
+    let mut narrow = self::publisher(Limits { batch_bytes: 1_000, ..LIMITS });
+    narrow.enqueue((0..20).map(|id| row(id, "m", now)));
+    let asked = narrow.next_batch(now, None);
+    narrow.on_replies(now, agree(&asked));
+    assert!(narrow.next_batch(now, None).len() < 5);
+}
+
+#[test]
+fn rows_of_a_room_that_await_deletion_stay_within_half_its_log() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue((0..300).map(|id| row(id, "m", now)));
+    let mut published = Vec::new();
+    loop {
+        let commands = publisher.next_batch(now, None);
+        if commands.is_empty() {
+            break;
+        }
+        publisher.on_replies(now, agree(&commands));
+        published.extend(publisher.take_published());
+    }
+    assert_eq!(published.len(), LIMITS.log_entries / 2);
+    assert!(publisher.waits_for_deletion(now, &published));
+    assert_eq!(publisher.capacity(), LIMITS.max_rows - 300, "published rows count until they are deleted");
+    publisher.on_deleted(now, &published);
+    assert_eq!(publisher.next_batch(now, None).len(), LIMITS.log_entries / 2);
+}
+
+#[test]
+fn idle_rooms_are_forgotten_and_those_with_rows_never() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue([row(0, "busy", now)]);
+    for id in 1..200 {
+        publisher.enqueue([row(id, &format!("room-{id}"), now)]);
+        for _ in 0..2 {
+            // The busy one's row is never carried out.
+            let commands = publisher.next_batch(now, None);
+            let refuse = |(command, reply): (&Command, Reply)| match rooms_of(std::slice::from_ref(command))[..]
+            {
+                ["busy"] => Reply::Moved,
+                _ => reply,
+            };
+            let replies = commands.iter().zip(agree(&commands)).map(refuse).collect();
+            publisher.on_replies(now, replies);
+        }
+        let published = publisher.take_published();
+        publisher.on_deleted(now, &published);
+    }
+    assert!(publisher.slots.len() <= LIMITS.rooms, "{} rooms", publisher.slots.len());
+    assert!(publisher.rooms.len() <= LIMITS.rooms + 1);
+    assert_eq!(publisher.pending(), 1);
+    assert!(publisher.slots.contains_key("busy"));
+}
+
+#[test]
+fn a_newer_leader_stops_it_and_only_a_higher_epoch_starts_it_again() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue([row(1, "m", now)]);
+    let commands = publisher.next_batch(now, None);
+    let head = Some(Head { stream: StreamId(9), offset: Offset(4), epoch: Epoch(8) });
+    publisher.on_replies(now, vec![Reply::Synced { head, since_append: Duration::ZERO, ids: Vec::new() }]);
+    assert_eq!(commands.len(), 1);
+    assert_eq!(publisher.fenced(), Some(Epoch(8)));
+    assert!(publisher.next_batch(now, None).is_empty());
+    publisher.renew_epoch(Epoch(9));
+    let commands = publisher.next_batch(now, None);
+    assert!(matches!(commands[..], [Command::Sync { .. }]));
+    publisher.on_replies(now, vec![Reply::Synced { head, since_append: Duration::ZERO, ids: Vec::new() }]);
+    let commands = publisher.next_batch(now, None);
+    assert!(matches!(commands[..], [Command::Append { epoch: Epoch(9), expected: Offset(4), .. }]));
+}
+
+#[test]
+fn what_can_not_be_encoded_is_a_dead_letter_with_a_resync_where_there_is_a_room() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    let long_type = Row { event_type: "t".repeat(201), ..row(2, "m", now) };
+    let large = Row { data: "\"".repeat(1_001), ..row(3, "m", now) };
+    publisher.enqueue([row(1, "", now), long_type, large]);
+    let mut published = publisher.take_published();
+    for _ in 0..3 {
+        let commands = publisher.next_batch(now, None);
+        let resync = |command: &Command| match command {
+            Command::Create { record, .. } | Command::Append { record, .. } => {
+                let record = rowcast_protocol::Record::decode(&record.clone().into()).expect("a record");
+                record.kind == rowcast_protocol::RecordKind::Resync && record.fragment.is_empty()
+            }
+            _ => true,
+        };
+        assert!(commands.iter().all(resync));
+        publisher.on_replies(now, agree(&commands));
+        published.extend(publisher.take_published());
+    }
+    let reasons: Vec<_> = published.iter().map(|row| (row.id.row, row.poison)).collect();
+    let expected =
+        [(1, Some("unusable room name")), (2, Some("unusable event type")), (3, Some("event too large"))];
+    assert_eq!(reasons, expected);
+    publisher.on_deleted(now, &published);
+    assert_eq!(publisher.capacity(), LIMITS.max_rows);
+}
