@@ -14,10 +14,12 @@ mod core;
 pub mod election;
 mod history;
 mod metrics;
+mod past;
 mod pending;
 pub mod publisher;
 mod reader;
 mod room;
+mod rooms;
 #[cfg(test)]
 mod schedules;
 mod sender;

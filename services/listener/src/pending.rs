@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::room::Past;
+use crate::past::Past;
 
 /// The rows, by the number that each is given when it comes.
 #[derive(Debug, Default)]

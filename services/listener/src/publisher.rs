@@ -4,16 +4,20 @@
 //! One batch is under way at a time. Whatever happens to it (answered, refused, lost), every row ends exactly once in
 //! its room's stream, in the order in which it was given, because commands only ever succeed at one offset.
 
-use std::collections::{HashMap, VecDeque};
+mod types;
+
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use rowcast_bus::{Command, Refusal, Reply};
+use rowcast_bus::{Command, Reply};
 use rowcast_protocol::record::event_fragment;
-use rowcast_protocol::{Epoch, EventId, Heartbeat, RoomName};
+use rowcast_protocol::{Epoch, Heartbeat, RoomName};
 
+pub use crate::past::Past;
 use crate::pending::Pending;
-pub use crate::room::Past;
 use crate::room::{Content, Doubt, Entry, Room, Surroundings};
+use crate::rooms::Rooms;
+pub use types::{Limits, Outcome, Published, Row, Slot};
 
 /// The longest type, in bytes.
 const MAX_TYPE_BYTES: usize = 200;
@@ -23,78 +27,6 @@ const TURN: usize = 8;
 
 /// What a command adds to its record on the way, roughly; for the size of batches.
 const COMMAND_OVERHEAD: usize = 300;
-
-/// A committed row of the outbox.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Its identity.
-    pub id: EventId,
-    /// The transaction that wrote it; given back with the row's acknowledgement.
-    pub tx: u64,
-    /// The room's name, unchecked.
-    pub room: String,
-    /// The event's type, unchecked.
-    pub event_type: String,
-    /// JSON.
-    pub data: String,
-    /// Names of changed columns.
-    pub changed: Option<Vec<String>>,
-    /// `data` is only a reference.
-    pub truncated: bool,
-    /// When it became visible to readers, at the earliest.
-    pub visible: Past,
-    /// For rows of which an earlier leader may have published some: when this one was written, at the earliest.
-    pub written: Option<Past>,
-}
-
-/// The publisher's bounds.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Rows in the publisher or published and not deleted; the reader stops above it.
-    pub max_rows: usize,
-    /// Commands in a batch.
-    pub batch_commands: usize,
-    /// Bytes in a batch, roughly; one command may exceed it.
-    pub batch_bytes: usize,
-    /// Bytes of one event's JSON; a larger one is poison.
-    pub event_bytes: usize,
-    /// Entries that a room's log keeps at least. Half as many rows of a room may await deletion: a leader that takes
-    /// over while another was taking over must still find the rows of both.
-    pub log_entries: usize,
-    /// Rooms that are remembered.
-    pub rooms: usize,
-}
-
-/// Where a room stands among those remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot(usize);
-
-/// A row that is in its room's log, or that never will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    /// The row.
-    pub id: EventId,
-    /// Its transaction.
-    pub tx: u64,
-    /// Why it is a dead letter.
-    pub poison: Option<&'static str>,
-    slot: Option<Slot>,
-}
-
-/// What one batch came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Refusals; the next batch should wait.
-    pub refused: Vec<Refusal>,
-    /// Redis does not know the scripts.
-    pub scripts_missing: bool,
-    /// Rooms whose head was another one.
-    pub moved: usize,
-    /// Streams begun: new rooms, and those whose history was gone.
-    pub created: usize,
-    /// The heartbeat went out.
-    pub heartbeat_sent: bool,
-}
 
 enum Flight {
     Sync(usize),
@@ -108,11 +40,7 @@ pub struct Publisher {
     epoch: Epoch,
     limits: Limits,
     random: Box<dyn FnMut() -> u64 + Send>,
-    slots: HashMap<RoomName, usize>,
-    rooms: Vec<Option<Room>>,
-    vacant: Vec<usize>,
-    /// Eviction's clock hand.
-    hand: usize,
+    rooms: Rooms,
     /// Rooms with something to send, each once.
     round: VecDeque<usize>,
     flights: Vec<Flight>,
@@ -132,10 +60,7 @@ impl Publisher {
             epoch,
             limits,
             random,
-            slots: HashMap::new(),
-            rooms: Vec::new(),
-            vacant: Vec::new(),
-            hand: 0,
+            rooms: Rooms::new(limits.rooms),
             round: VecDeque::new(),
             flights: Vec::new(),
             sent_at: None,
@@ -196,7 +121,7 @@ impl Publisher {
             self.published.push(Published { id: row.id, tx: row.tx, poison, slot: None });
             return;
         };
-        let slot = self.slot_of(name);
+        let slot = self.rooms.slot_of(name);
         let entry = Entry {
             id: row.id,
             tx: row.tx,
@@ -204,7 +129,7 @@ impl Publisher {
             content: self.content(&row),
             doubt: row.written.map(|since| Doubt { since, foreign: true }),
         };
-        if let Some(entry) = self.room(slot).push(entry) {
+        if let Some(entry) = self.rooms.get(slot).push(entry) {
             self.publish(slot, &entry);
         }
         self.schedule(slot, None);
@@ -235,7 +160,7 @@ impl Publisher {
         let mut bytes = 0;
         while commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
             let Some(slot) = self.round.pop_front() else { break };
-            let room = self.rooms[slot].as_mut().expect("a room in the round is remembered");
+            let room = self.rooms.get(slot);
             room.scheduled = false;
             for _ in 0..TURN.min(self.limits.batch_commands - commands.len()) {
                 let Some(command) = room.next(&around, &mut self.random) else {
@@ -282,8 +207,8 @@ impl Publisher {
         let sent_at = self.sent_at.unwrap_or(now);
         for flight in &flights {
             match *flight {
-                Flight::Sync(slot) => self.room(slot).sync_failed(),
-                Flight::Append(slot) | Flight::Create(slot) => self.room(slot).lost(sent_at),
+                Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
+                Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).lost(sent_at),
                 Flight::Heartbeat => {}
             }
         }
@@ -302,7 +227,7 @@ impl Publisher {
         for row in rows {
             self.undeleted -= 1;
             if let Some(Slot(slot)) = row.slot {
-                self.room(slot).deleted();
+                self.rooms.get(slot).deleted();
                 self.schedule(slot, Some(&around));
             }
         }
@@ -312,15 +237,16 @@ impl Publisher {
     pub fn waits_for_deletion(&self, now: Instant, rows: &[Published]) -> bool {
         let around = self.surroundings(now);
         self.capacity() == 0
-            || rows.iter().filter_map(|row| row.slot).any(|Slot(slot)| {
-                self.rooms[slot].as_ref().is_some_and(|room| room.waits_for_deletion(&around))
-            })
+            || rows
+                .iter()
+                .filter_map(|row| row.slot)
+                .any(|Slot(slot)| self.rooms.peek(slot).is_some_and(|room| room.waits_for_deletion(&around)))
     }
 
     /// All rows that earlier leaders may have published have been given.
     pub fn caught_up(&mut self) {
         self.catching_up = None;
-        self.rooms.iter_mut().flatten().for_each(Room::caught_up);
+        self.rooms.iter_mut().for_each(Room::caught_up);
     }
 
     /// Begins again under a higher epoch, while no batch is under way.
@@ -332,11 +258,9 @@ impl Publisher {
 
     /// Redis is another one, or went back in time: every head is asked for again. Only while no batch is under way.
     pub fn forget_heads(&mut self) {
-        self.rooms.iter_mut().flatten().for_each(Room::forget);
-        for slot in 0..self.rooms.len() {
-            if self.rooms[slot].is_some() {
-                self.schedule(slot, None);
-            }
+        self.rooms.iter_mut().for_each(Room::forget);
+        for slot in self.rooms.slots() {
+            self.schedule(slot, None);
         }
     }
 
@@ -347,19 +271,19 @@ impl Publisher {
                     && head.epoch > self.epoch
                 {
                     self.fence(head.epoch);
-                    return self.room(*slot).sync_failed();
+                    return self.rooms.get(*slot).sync_failed();
                 }
-                for entry in self.room(*slot).synced(around, head, since_append, ids) {
+                for entry in self.rooms.get(*slot).synced(around, head, since_append, ids) {
                     self.publish(*slot, &entry);
                 }
             }
             (Flight::Append(slot), Reply::Done) => {
-                let entry = self.room(*slot).done(false);
+                let entry = self.rooms.get(*slot).done(false);
                 self.publish(*slot, &entry);
             }
             (Flight::Create(slot), Reply::Done) => {
                 outcome.created += 1;
-                let entry = self.room(*slot).done(true);
+                let entry = self.rooms.get(*slot).done(true);
                 self.publish(*slot, &entry);
             }
             (Flight::Heartbeat, Reply::Done) => outcome.heartbeat_sent = true,
@@ -372,8 +296,8 @@ impl Publisher {
 
     fn on_failure(&mut self, flight: &Flight) {
         match *flight {
-            Flight::Sync(slot) => self.room(slot).sync_failed(),
-            Flight::Append(slot) | Flight::Create(slot) => self.room(slot).failed(),
+            Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
+            Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).failed(),
             Flight::Heartbeat => {}
         }
     }
@@ -396,7 +320,7 @@ impl Publisher {
         self.sent_at = None;
         for flight in flights {
             if let Flight::Sync(slot) | Flight::Append(slot) | Flight::Create(slot) = *flight {
-                self.room(slot).settle();
+                self.rooms.get(slot).settle();
                 self.schedule(slot, Some(around));
             }
         }
@@ -422,60 +346,13 @@ impl Publisher {
         }
     }
 
-    fn room(&mut self, slot: usize) -> &mut Room {
-        self.rooms[slot].as_mut().expect("a room with rows is remembered")
-    }
-
     /// Puts a room into the round, unless it is there or has nothing to send. Without surroundings it is put there
     /// on suspicion; the next batch finds out.
     fn schedule(&mut self, slot: usize, around: Option<&Surroundings>) {
-        let room = self.room(slot);
+        let room = self.rooms.get(slot);
         if !room.scheduled && around.is_none_or(|around| room.runnable(around)) {
             room.scheduled = true;
             self.round.push_back(slot);
-        }
-    }
-
-    fn slot_of(&mut self, name: RoomName) -> usize {
-        if let Some(slot) = self.slots.get(&name) {
-            return *slot;
-        }
-        if self.slots.len() >= self.limits.rooms {
-            self.evict();
-        }
-        let room = Some(Room::new(name.clone()));
-        let slot = match self.vacant.pop() {
-            Some(slot) => {
-                self.rooms[slot] = room;
-                slot
-            }
-            None => {
-                self.rooms.push(room);
-                self.rooms.len() - 1
-            }
-        };
-        self.slots.insert(name, slot);
-        slot
-    }
-
-    /// Forgets one idle room that was not used lately (the clock algorithm). When none is idle there is one room
-    /// more than the limit; their number is bounded by that of the rows.
-    fn evict(&mut self) {
-        for _ in 0..self.rooms.len() * 2 {
-            self.hand = (self.hand + 1) % self.rooms.len();
-            let Some(room) = &mut self.rooms[self.hand] else {
-                continue;
-            };
-            if !room.is_idle() || room.scheduled {
-                continue;
-            }
-            if std::mem::take(&mut room.touched) {
-                continue;
-            }
-            self.slots.remove(&room.name);
-            self.rooms[self.hand] = None;
-            self.vacant.push(self.hand);
-            return;
         }
     }
 }

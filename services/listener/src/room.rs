@@ -8,8 +8,7 @@ use bytes::Bytes;
 use rowcast_bus::{Command, Head};
 use rowcast_protocol::{Epoch, EventId, Offset, Record, RecordKind, RoomName, StreamId};
 
-/// Clocks of PostgreSQL, Redis and the leader run at their own speed; ages closer than this are not compared.
-const AGE_MARGIN: Duration = Duration::from_secs(1);
+use crate::past::Past;
 
 /// A row on its way.
 #[derive(Debug)]
@@ -36,40 +35,6 @@ pub(crate) struct Doubt {
     pub since: Past,
     /// Another leader may have sent it.
     pub foreign: bool,
-}
-
-/// A moment in the past; `None` is one before all that this machine's clock can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Past(Option<Instant>);
-
-impl Past {
-    /// `age` before `now`.
-    pub fn ago(now: Instant, age: Duration) -> Self {
-        Self(now.checked_sub(age))
-    }
-
-    /// That moment.
-    pub fn at(moment: Instant) -> Self {
-        Self(Some(moment))
-    }
-
-    /// How long ago it was; as long as this clock can tell.
-    pub fn age(self, now: Instant) -> Duration {
-        self.0.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
-    }
-
-    /// The later of the two.
-    pub fn or_later(self, other: Self) -> Self {
-        Self(self.0.max(other.0))
-    }
-
-    fn is_surely_after(self, other: Past) -> bool {
-        match (self.0, other.0) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(this), Some(other)) => this > other + AGE_MARGIN,
-        }
-    }
 }
 
 /// What is known of the room's head in Redis.
@@ -302,7 +267,7 @@ impl Room {
         let mut entry = self.sent.pop_front().expect("an answer belongs to a row that was sent");
         if entry.doubt.is_none() {
             self.doubts += 1;
-            entry.doubt = Some(Doubt { since: Past(Some(sent_at)), foreign: false });
+            entry.doubt = Some(Doubt { since: Past::at(sent_at), foreign: false });
         }
         self.failed.push(entry);
     }
