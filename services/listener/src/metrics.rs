@@ -107,9 +107,14 @@ impl ListenerMetrics {
 
     /// It leads no more, or could not begin to.
     pub fn on_lost(&self, lost: &Lost) {
+        let led = self.leader.get() == 1;
         self.leader.set(0);
         self.terms_lost.with_label_values(&[lost.kind()]).inc();
-        tracing::warn!(reason = lost.kind(), "leadership ended: {lost}");
+        if led {
+            tracing::warn!(reason = lost.kind(), "lost the lead: {lost}");
+        } else {
+            tracing::warn!(reason = lost.kind(), "could not stand for the lead: {lost}");
+        }
     }
 
     /// Redis refused commands of a batch.
