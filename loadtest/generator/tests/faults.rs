@@ -12,6 +12,7 @@ use rowcast_sandbox::Postgres;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{accept_hdr_async, connect_async};
@@ -102,7 +103,9 @@ async fn pass_on(client: TcpStream, server: String, fault: Fault) -> Result<()> 
         Ok(response)
     };
     let mut client = accept_hdr_async(client, answer).await?;
-    let (mut server, _) = connect_async(format!("{server}{path}")).await?;
+    let mut request = format!("{server}{path}").into_client_request()?;
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("rowcast.v1"));
+    let (mut server, _) = connect_async(request).await?;
     let (mut events, mut held) = (0, None);
     while let Some(message) = server.next().await {
         let Message::Text(text) = message? else { continue };
