@@ -33,7 +33,7 @@ END
 $$;
 
 -- The triggers' way in: what is inserted here goes into the outbox with the rights of rowcast_writer, which can only
--- add. A view, because a function would have to be handed the rows of a statement as an array: that is slower by half,
+-- add. A view, because a function would have to be handed the rows of a statement as an array: that is slower,
 -- and an array ends at 1 GB.
 CREATE VIEW rowcast.append AS
     SELECT room, type, data, changed, truncated, traceparent FROM rowcast.outbox;

@@ -20,7 +20,7 @@ pub struct Head {
     pub epoch: Epoch,
 }
 
-/// A room's head and a run of its log, read at one moment.
+/// A room's head and a run of its log, read one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The head, if the room has one.
@@ -56,10 +56,12 @@ impl ReadLink {
         Ok(Self { connection: config.connect().await?, keys: config.keys.clone() })
     }
 
-    /// Reads a room's head and a run of its log in one transaction.
+    /// Reads a room's head and then a run of its log, which can go beyond that head.
+    ///
+    /// No transaction: a Redis whose memory is full refuses MULTI, and reading must go on.
     pub async fn load(&mut self, room: &RoomName, range: Range) -> Result<Loaded, BusError> {
         let mut pipeline = redis::pipe();
-        pipeline.atomic().cmd("HMGET").arg(self.keys.head(room)).arg(&["s", "o", "e"]);
+        pipeline.cmd("HMGET").arg(self.keys.head(room)).arg(&["s", "o", "e"]);
         let log = self.keys.log(room);
         match range {
             Range::Last(count) => {

@@ -327,9 +327,11 @@ impl<T> Room<T> {
         (self.stream, self.offset) =
             loaded.head.map_or((NO_STREAM, Offset::ZERO), |head| (head.stream, head.offset));
         self.forget_recent();
-        let mut expected = self.offset;
+        let end = self.offset;
+        let mut expected = end;
         let mut run = Vec::new();
-        for record in loaded.records.into_iter().rev() {
+        // What came after the head was read is on its way by the subscription too.
+        for record in loaded.records.into_iter().rev().skip_while(|record| record.offset > end) {
             if record.stream != self.stream || record.offset != expected || expected == Offset::ZERO {
                 break;
             }
@@ -362,7 +364,7 @@ impl<T> Room<T> {
             }
             actions.push(self.apply(record));
         }
-        if self.offset == head.offset {
+        if self.stream == head.stream && self.offset >= head.offset {
             return Progress::Done;
         }
         let progressed = actions.iter().any(|action| matches!(action, Action::Deliver(_)));

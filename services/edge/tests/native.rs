@@ -272,6 +272,24 @@ async fn a_message_that_pub_sub_lost_is_found_within_seconds() -> Result<()> {
 }
 
 #[tokio::test]
+async fn rooms_can_be_joined_and_resumed_while_redis_has_no_memory_left() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mut leader = stage.leader().await?;
+    let edge = stage.edge(&[]).await?;
+    leader.append_all("m1", "t", vec![json!(1), json!(2)]).await?;
+    let (_, welcome) = edge.join(json!("m1"), json!({})).await?;
+    let head = welcome["rooms"]["m1"]["cursor"].as_str().expect("a cursor").to_owned();
+    let first = format!("{}1", &head[..head.len() - 1]);
+    let mut redis = stage.redis.connection().await?;
+    ::redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).query_async::<()>(&mut redis).await?;
+    assert!(leader.append("m1", "t", json!(3)).await.is_err(), "Redis is full");
+    let fresh = stage.edge(&[]).await?;
+    let (mut client, _) = fresh.join(json!("m1"), json!({ "m1": first })).await?;
+    assert_eq!(client.next_of("event").await?["data"], 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_light_turns_off_without_a_leader_and_without_redis_and_on_again() -> Result<()> {
     let mut stage = Stage::new().await?;
     let leader = stage.leader().await?;
