@@ -117,3 +117,4 @@ need_component() {
 
 install_missing
 check_rust
+"$(dirname "${BASH_SOURCE[0]}")/tools.sh"

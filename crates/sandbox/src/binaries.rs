@@ -23,7 +23,8 @@ impl std::error::Error for Missing {}
 const MORE_FOLDERS: [&str; 5] =
     ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/sbin"];
 
-/// The folder with `postgres` and `initdb`: of the major version asked for, or of the newest there is.
+/// The folder with `postgres` and `initdb`: of the major version asked for, or of the newest that the system has. What
+/// `make setup` put beside the build (`target/tools/postgresql-18`) is only taken by who asks for its version.
 ///
 /// # Errors
 /// [`Missing`].
@@ -35,6 +36,7 @@ pub fn find_postgres(version: Option<u32>) -> Result<PathBuf, Missing> {
         .chain(
             search_folders().filter_map(|folder| Some((postgres_version(&folder.join("postgres"))?, folder))),
         )
+        .chain(version.and_then(|major| Some((major, tool(&format!("postgresql-{major}"))?.join("bin")))))
         .filter(|(_, folder)| folder.join("postgres").is_file() && folder.join("initdb").is_file())
         .filter(|(major, _)| version.is_none_or(|wanted| wanted == *major))
         .collect();
@@ -77,6 +79,18 @@ pub fn bin(name: &str) -> Result<PathBuf> {
     let release =
         if folder.components().any(|part| part.as_os_str() == "release") { " --release" } else { "" };
     bail!("{name} is not in {}; build it with `cargo build{release} -p {name}`", folder.display())
+}
+
+/// Why `make setup` could not bring a PostgreSQL of this major version, where it tried and said so.
+pub fn postgres_unavailable(version: u32) -> Option<String> {
+    let reason = std::fs::read_to_string(tool(&format!("postgresql-{version}.missing"))?).ok()?;
+    Some(reason.trim().to_owned())
+}
+
+/// A file or folder of `target/tools`. The running program stands somewhere below `target`.
+fn tool(name: &str) -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    own.ancestors().skip(1).map(|folder| folder.join("tools").join(name)).find(|path| path.exists())
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -109,6 +109,18 @@ impl Postgres {
         SHARED.get_or_try_init(|| Self::start(PostgresOptions::default())).await
     }
 
+    /// The same of a given major version: one a version and process.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`]; the next one to ask tries again.
+    pub async fn shared_of(version: u32) -> Result<&'static Self> {
+        static SHARED: [OnceCell<Postgres>; 64] = [const { OnceCell::const_new() }; 64];
+        let place = usize::try_from(version).ok().and_then(|index| SHARED.get(index));
+        let place = place.with_context(|| format!("there is no PostgreSQL {version}"))?;
+        let options = PostgresOptions { version: Some(version), ..PostgresOptions::default() };
+        place.get_or_try_init(|| Self::start(options)).await
+    }
+
     /// The superuser's address of the database `postgres`.
     pub fn url(&self) -> String {
         self.url_of("postgres")
@@ -214,7 +226,7 @@ impl Drop for GiveUpOnDrop {
 fn prepare(folder: PathBuf, options: PostgresOptions, given_up: Arc<AtomicBool>) -> Result<Place> {
     let binaries = find_postgres(options.version)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let user = User::for_postgres(&folder)?;
+    let user = User::for_postgres(&[&folder, &binaries])?;
     let place = Place { binaries, folder, user, options, given_up };
     cluster::prepare(&place)?;
     Ok(place)

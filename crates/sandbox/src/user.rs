@@ -20,11 +20,11 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The user for PostgreSQL's server in `folder`: none when this process is not root.
+    /// The user for PostgreSQL's server that uses these folders: none when this process is not root.
     ///
     /// # Errors
-    /// When there is no such user, or no way for it to come to the folder.
-    pub(crate) fn for_postgres(folder: &Path) -> Result<Option<Self>> {
+    /// When there is no such user, or no way for it to come to the folders.
+    pub(crate) fn for_postgres(folders: &[&Path]) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -37,13 +37,14 @@ impl User {
         // The full capability first looks, the second is all that a container's root has.
         for reach in [None, Some("dac_read_search"), Some("dac_override")] {
             let user = Self { uid, gid, reach };
-            if (reach.is_none() || can_set_parent_death_signal()) && user.can_enter(folder) {
+            if (reach.is_none() || can_set_parent_death_signal())
+                && folders.iter().all(|folder| user.can_enter(folder))
+            {
                 return Ok(Some(user));
             }
         }
         bail!(
-            "the user that PostgreSQL runs as (uid {uid}) may not enter {}: choose another folder",
-            folder.display()
+            "the user that PostgreSQL runs as (uid {uid}) may not enter all of {folders:?}: choose another folder"
         )
     }
 

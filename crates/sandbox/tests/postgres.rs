@@ -152,3 +152,21 @@ async fn a_start_that_nobody_waits_for_ends_initdb() -> Result<()> {
     assert_eq!(number(&postgres, "SELECT 1::bigint").await?, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn each_major_version_has_one_shared_server() -> Result<()> {
+    let mut versions: Vec<u32> =
+        (14..18).filter(|major| rowcast_sandbox::find_postgres(Some(*major)).is_ok()).collect();
+    match (rowcast_sandbox::find_postgres(Some(18)), rowcast_sandbox::postgres_unavailable(18)) {
+        (Ok(_), _) => versions.push(18),
+        (Err(_), Some(reason)) => eprintln!("SKIPPED on PostgreSQL 18: {reason}"),
+        (Err(missing), None) => return Err(missing.into()),
+    }
+    for version in versions {
+        let server = Postgres::shared_of(version).await?;
+        assert_eq!(server.port(), Postgres::shared_of(version).await?.port());
+        let number = number(server, "SELECT current_setting('server_version_num')::bigint / 10000").await?;
+        assert_eq!(number, i64::from(version));
+    }
+    Ok(())
+}
