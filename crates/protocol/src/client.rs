@@ -39,7 +39,7 @@ pub struct Auth {
     /// Only these types: exact names, or prefixes as `booking.*`.
     #[serde(default)]
     pub types: Option<Vec<String>>,
-    /// The client's own counters since its last connection. Clients lie: it is counted, never trusted.
+    /// The client's own counters since its last connection. Clients lie: never to be trusted. Not used yet.
     #[serde(default)]
     pub report: serde_json::Map<String, serde_json::Value>,
 }

@@ -12,9 +12,30 @@ pub struct Epoch(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
-/// The random name of one room's stream of events. A room whose history had to be begun anew gets another one.
+/// The random name of one room's stream of events. A room whose history had to be begun anew gets another one; the
+/// last bit says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
+
+impl StreamId {
+    /// The stream of a room that has no history yet.
+    pub const NONE: StreamId = StreamId(0);
+
+    /// Names the first stream of a room. Who has seen nothing of the room goes on at its offset 1.
+    pub fn first(random: u64) -> Self {
+        Self((random & !1).max(2))
+    }
+
+    /// Names a stream in place of one whose history had to be given up: nobody goes on into it.
+    pub fn renewed(random: u64) -> Self {
+        Self(random | 1)
+    }
+
+    /// Whether nothing came before this stream.
+    pub fn is_first(self) -> bool {
+        self != Self::NONE && self.0 & 1 == 0
+    }
+}
 
 /// A place in a room's stream. The first event has offset 1; offsets are contiguous, so gaps are visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,6 +156,12 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn a_stream_tells_whether_another_came_before_it(random: u64) {
+            prop_assert!(StreamId::first(random).is_first() && !StreamId::renewed(random).is_first());
+            prop_assert!(StreamId::first(random) != StreamId::NONE && StreamId::renewed(random) != StreamId::NONE);
+        }
+
         #[test]
         fn a_cursor_round_trips(generation: u64, stream: u64, offset: u64) {
             let cursor = Cursor { generation: Generation(generation), stream: StreamId(stream), offset: Offset(offset) };

@@ -45,7 +45,7 @@ pub struct AuthConfig {
     pub hs256_secret: Secret,
     /// `ROWCAST_AUTH__ROOM_CLAIM`: the claim that names the room or a list of rooms; `merchantId`.
     pub room_claim: String,
-    /// `ROWCAST_AUTH__LEEWAY`: how far the issuer's clock may be off; `5s`.
+    /// `ROWCAST_AUTH__LEEWAY`: how far ahead of this machine's clock the issuer's may be, for `nbf`; `5s`.
     #[serde(with = "duration")]
     pub leeway: Duration,
 }
@@ -95,6 +95,9 @@ pub struct EdgeConfig {
     /// `ROWCAST_EDGE__RECENT_SIZE`: the same in bytes, `1MiB`.
     #[serde(with = "size")]
     pub recent_size: u64,
+    /// `ROWCAST_EDGE__RECENT_AGE`: how long they are kept, `2m`; older ones are read from the log.
+    #[serde(with = "duration")]
+    pub recent_age: Duration,
     /// `ROWCAST_EDGE__ROOM_LINGER`: how long a room without clients stays subscribed, `30s`.
     #[serde(with = "duration")]
     pub room_linger: Duration,
@@ -124,6 +127,7 @@ impl Default for EdgeConfig {
             stalled_timeout: Duration::from_secs(30),
             recent_events: 256,
             recent_size: 1024 * 1024,
+            recent_age: Duration::from_secs(120),
             room_linger: Duration::from_secs(30),
             head_checks: 5_000,
             drain_delay: Duration::from_secs(5),

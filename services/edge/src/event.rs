@@ -29,22 +29,22 @@ impl Event {
     /// Puts a record into its frame.
     pub fn compose(room: &RoomName, generation: Generation, record: Record) -> Arc<Self> {
         let cursor = Cursor { generation, stream: record.stream, offset: record.offset };
-        let mut json = Vec::new();
+        let mut json = wire::space_for_header();
         match record.kind {
             RecordKind::Event => frame::event(&mut json, room, cursor, &record.fragment),
             RecordKind::Resync => {
                 let resync = ServerFrame::Resync { room: room.as_str(), cursor, reason: &record.event_type };
-                json = resync.to_json().into_bytes();
+                json.extend_from_slice(resync.to_json().as_bytes());
             }
         }
-        let frame = wire::text_frame(&json);
+        let (frame, header) = wire::text_frame_in_place(json);
         Arc::new(Self {
             stream: record.stream,
             offset: record.offset,
             kind: record.kind,
             occurred_at: record.occurred_at(),
             event_type: record.event_type.into(),
-            header: frame.len() - json.len(),
+            header,
             frame,
         })
     }

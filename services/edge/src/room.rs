@@ -8,12 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rowcast_bus::{Head, Loaded, Range};
-use rowcast_protocol::{Cursor, Generation, Offset, Record, RoomName, StreamId};
+use rowcast_protocol::{Cursor, Generation, Micros, Offset, Record, RoomName, StreamId};
 
 use crate::event::Event;
-
-/// The stream of a room that has no history yet. Listeners never draw it.
-pub const NO_STREAM: StreamId = StreamId(0);
 
 /// Bounds of one room.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +21,8 @@ pub struct RoomLimits {
     pub recent_bytes: usize,
     /// Events in one answer to a join, and in one read of the log.
     pub page: usize,
+    /// Their frames' bytes; an answer has at least one event.
+    pub page_bytes: usize,
 }
 
 /// Somebody who wants to join; `T` says who.
@@ -91,13 +90,8 @@ pub enum Action<T> {
     },
     /// Hand an event to everyone in the room.
     Deliver(Arc<Event>),
-    /// Tell everyone in the room to fetch anew.
-    Resync {
-        /// Events follow from here.
-        cursor: Cursor,
-        /// Why.
-        reason: &'static str,
-    },
+    /// What everyone in the room knows of its history does not go on: each has to join again, and is told then.
+    Void,
     /// Answer a join.
     Answer(T, Answer),
 }
@@ -125,8 +119,12 @@ pub struct Room<T> {
     /// Contiguous, and the last one is at `offset`.
     recent: VecDeque<Arc<Event>>,
     recent_bytes: usize,
-    /// The newest thing published since the read began.
-    noted: Option<(StreamId, Offset)>,
+    /// What was published since the read began.
+    noted: VecDeque<Record>,
+    /// More than is worth noting was: it has to be read.
+    noted_too_much: bool,
+    /// History was declared void while the room was not live: its position is to be read anew.
+    void: bool,
     waiting: Vec<Waiting<T>>,
     gaps: u64,
 }
@@ -147,11 +145,13 @@ impl<T> Room<T> {
             generation,
             phase: Phase::Subscribing,
             positioned: false,
-            stream: NO_STREAM,
+            stream: StreamId::NONE,
             offset: Offset::ZERO,
             recent: VecDeque::new(),
             recent_bytes: 0,
-            noted: None,
+            noted: VecDeque::new(),
+            noted_too_much: false,
+            void: false,
             waiting: Vec::new(),
             gaps: 0,
         }
@@ -194,6 +194,22 @@ impl<T> Room<T> {
     /// The link to Redis broke: nothing that was published is certain to have arrived.
     pub fn suspect(&mut self) {
         self.phase = Phase::Subscribing;
+        self.forget_noted();
+    }
+
+    /// Nobody waits for this answer any more.
+    pub fn cancel(&mut self, ticket: &T)
+    where
+        T: PartialEq,
+    {
+        self.waiting.retain(|waiting| waiting.join.ticket != *ticket);
+    }
+
+    /// Lets go of recent events that occurred before a moment: who comes back later reads the log.
+    pub fn forget_before(&mut self, moment: Micros) {
+        while self.recent.front().is_some_and(|event| event.occurred_at < moment) {
+            self.forget_oldest();
+        }
     }
 
     /// History was declared void. Everyone fetches anew.
@@ -203,16 +219,24 @@ impl<T> Room<T> {
         }
         self.generation = generation;
         self.forget_recent();
-        if self.positioned { vec![self.resync_all("generation")] } else { Vec::new() }
+        if !self.positioned {
+            return Vec::new();
+        }
+        if self.phase == Phase::Live {
+            return vec![Action::Void];
+        }
+        // Redis may have gone back behind the room's position: only a read shows where history goes on.
+        self.void = true;
+        Vec::new()
     }
 
     /// Something was published.
     pub fn published(&mut self, record: Record) -> Vec<Action<T>> {
         if self.phase != Phase::Live {
-            self.noted = Some((record.stream, record.offset));
+            self.note(record);
             return Vec::new();
         }
-        let first_of_all = self.stream == NO_STREAM && record.offset == Offset::ZERO.next();
+        let first_of_all = self.stream == StreamId::NONE && record.stream.is_first();
         if (record.stream == self.stream || first_of_all) && record.offset == self.offset.next() {
             return vec![self.apply(record)];
         }
@@ -229,7 +253,7 @@ impl<T> Room<T> {
             return Vec::new();
         }
         let as_it_should_be = match head {
-            None => self.stream == NO_STREAM,
+            None => self.stream == StreamId::NONE,
             Some(head) => head.stream == self.stream && head.offset <= self.offset && head.offset >= then,
         };
         if as_it_should_be {
@@ -245,23 +269,47 @@ impl<T> Room<T> {
             return Vec::new();
         }
         let mut actions = Vec::new();
-        if self.positioned {
+        if self.positioned && !self.void {
             if self.reconcile(loaded, &mut actions) == Progress::ReadOn {
                 actions.push(self.load());
                 return actions;
             }
         } else {
+            if std::mem::take(&mut self.void) {
+                actions.push(Action::Void);
+            }
             self.take_position(loaded);
         }
-        if self.noted.take().is_some_and(|(stream, offset)| stream != self.stream || offset > self.offset) {
+        if self.noted_too_much {
+            self.forget_noted();
             actions.push(self.load());
             return actions;
         }
         self.phase = Phase::Live;
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.iter_mut().for_each(|waiting| waiting.checked = true);
-        actions.extend(self.settle(waiting));
+        for record in std::mem::take(&mut self.noted) {
+            actions.extend(self.published(record));
+        }
+        if self.phase == Phase::Live {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            waiting.iter_mut().for_each(|waiting| waiting.checked = true);
+            actions.extend(self.settle(waiting));
+        }
         actions
+    }
+
+    fn note(&mut self, record: Record) {
+        if self.phase == Phase::Loading {
+            self.noted.push_back(record);
+            if self.noted.len() > self.limits.page {
+                self.forget_noted();
+                self.noted_too_much = true;
+            }
+        }
+    }
+
+    fn forget_noted(&mut self) {
+        self.noted.clear();
+        self.noted_too_much = false;
     }
 
     /// The read that [`Action::LoadPage`] asked for.
@@ -282,18 +330,24 @@ impl<T> Room<T> {
         }
         let mut events: Vec<_> = Vec::with_capacity(loaded.records.len());
         let mut next = cursor.offset.next();
+        let mut bytes = 0;
         for record in loaded.records {
-            if record.offset != next || record.stream != self.stream || record.offset > self.offset {
+            let follows =
+                record.offset == next && record.stream == self.stream && record.offset <= self.offset;
+            if !follows || bytes >= self.limits.page_bytes {
                 break;
             }
             next = record.offset.next();
-            events.push(Event::compose(&self.name, self.generation, record));
+            let event = Event::compose(&self.name, self.generation, record);
+            bytes += event.websocket_frame().len();
+            events.push(event);
         }
         if events.is_empty() && next <= self.offset {
             return vec![Action::Answer(ticket, self.resync_answer("history"))];
         }
         self.keep_earlier(&events);
-        let (rest, caught_up) = self.remembered(next).unwrap_or_default();
+        let room_left = bytes < self.limits.page_bytes;
+        let (rest, caught_up) = self.remembered(next).filter(|_| room_left).unwrap_or_default();
         events.extend(rest);
         let cursor = Cursor { stream: self.stream, ..cursor };
         let answer = Answer { cursor, events, caught_up, resumed: true, resync: None, source: Source::Log };
@@ -310,22 +364,27 @@ impl<T> Room<T> {
         Vec::new()
     }
 
-    /// Begins a read. Until its result is here, published events are only noted: the read sees them.
+    /// Begins a read. Until its result is here, published events are only noted.
     fn load(&mut self) -> Action<T> {
         self.phase = Phase::Loading;
-        self.noted = None;
-        if self.positioned {
-            return Action::Load(Range::After { offset: self.offset, count: self.limits.page });
+        if self.positioned && !self.void {
+            return Action::Load(Range::After { offset: self.offset, count: self.page_count() });
         }
         let resumes = self.waiting.iter().any(|waiting| matches!(waiting.join.resume, Resume::After(_)));
         // A reconnect storm brings cursors near the end: one read serves them all from memory.
         Action::Load(Range::Last(if resumes { self.limits.recent_events } else { 1 }))
     }
 
+    /// How many entries of the log fill a page, judged by the size of recent ones.
+    fn page_count(&self) -> usize {
+        let usual = self.recent_bytes.checked_div(self.recent.len()).unwrap_or(1_024).max(1);
+        (self.limits.page_bytes / usual).clamp(4, self.limits.page.max(4)).min(self.limits.page)
+    }
+
     fn take_position(&mut self, loaded: Loaded) {
         self.positioned = true;
         (self.stream, self.offset) =
-            loaded.head.map_or((NO_STREAM, Offset::ZERO), |head| (head.stream, head.offset));
+            loaded.head.map_or((StreamId::NONE, Offset::ZERO), |head| (head.stream, head.offset));
         self.forget_recent();
         let end = self.offset;
         let mut expected = end;
@@ -345,17 +404,17 @@ impl<T> Room<T> {
     /// Goes on from the room's position to the head that was read.
     fn reconcile(&mut self, loaded: Loaded, actions: &mut Vec<Action<T>>) -> Progress {
         let Some(head) = loaded.head else {
-            if self.stream != NO_STREAM {
-                self.move_to(NO_STREAM, Offset::ZERO);
-                actions.push(self.resync_all("history"));
+            if self.stream != StreamId::NONE {
+                self.move_to(StreamId::NONE, Offset::ZERO);
+                actions.push(Action::Void);
             }
             return Progress::Done;
         };
         let goes_on = head.stream == self.stream && head.offset >= self.offset;
-        let begins = self.stream == NO_STREAM;
+        let begins = self.stream == StreamId::NONE && head.stream.is_first();
         if !goes_on && !begins {
             self.move_to(head.stream, head.offset);
-            actions.push(self.resync_all("history"));
+            actions.push(Action::Void);
             return Progress::Done;
         }
         for record in loaded.records {
@@ -372,7 +431,7 @@ impl<T> Room<T> {
             return Progress::ReadOn;
         }
         self.move_to(head.stream, head.offset);
-        actions.push(self.resync_all("history"));
+        actions.push(Action::Void);
         Progress::Done
     }
 
@@ -383,12 +442,15 @@ impl<T> Room<T> {
         self.recent_bytes += event.websocket_frame().len();
         self.recent.push_back(Arc::clone(&event));
         while self.recent.len() > self.limits.recent_events || self.recent_bytes > self.limits.recent_bytes {
-            let Some(oldest) = self.recent.pop_front() else {
-                break;
-            };
-            self.recent_bytes -= oldest.websocket_frame().len();
+            self.forget_oldest();
         }
         Action::Deliver(event)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.recent.pop_front() {
+            self.recent_bytes -= oldest.websocket_frame().len();
+        }
     }
 
     fn move_to(&mut self, stream: StreamId, offset: Offset) {
@@ -418,10 +480,6 @@ impl<T> Room<T> {
             self.recent_bytes += size;
             self.recent.push_front(Arc::clone(event));
         }
-    }
-
-    fn resync_all(&self, reason: &'static str) -> Action<T> {
-        Action::Resync { cursor: self.cursor(), reason }
     }
 
     fn resync_answer(&self, reason: &'static str) -> Answer {
@@ -467,11 +525,11 @@ impl<T> Room<T> {
         if cursor.generation != self.generation {
             return Verdict::Answer(self.resync_answer("generation"));
         }
-        let from_before_all = cursor.stream == NO_STREAM && cursor.offset == Offset::ZERO;
-        let known = cursor.stream == self.stream || from_before_all;
+        let from_before_all = cursor.stream == StreamId::NONE && cursor.offset == Offset::ZERO;
+        let known = cursor.stream == self.stream || (from_before_all && self.stream.is_first());
         if !known || cursor.offset > self.offset {
             // It may be ahead of this edge; a forged one costs a read and changes nothing.
-            return if checked { Verdict::Answer(self.resync_answer("cursor")) } else { Verdict::AskRedis };
+            return if checked { Verdict::Answer(self.resync_answer("history")) } else { Verdict::AskRedis };
         }
         let cursor = Cursor { stream: self.stream, ..cursor };
         match self.remembered(cursor.offset.next()) {
@@ -481,7 +539,7 @@ impl<T> Room<T> {
             }
             None => Verdict::Page {
                 cursor,
-                range: Range::After { offset: cursor.offset, count: self.limits.page },
+                range: Range::After { offset: cursor.offset, count: self.page_count() },
             },
         }
     }
@@ -493,7 +551,14 @@ impl<T> Room<T> {
         }
         let oldest = self.recent.front()?.offset;
         let skip = usize::try_from(first.0.checked_sub(oldest.0)?).ok()?;
-        let events: Vec<_> = self.recent.iter().skip(skip).take(self.limits.page).cloned().collect();
+        let mut bytes = 0;
+        let fits = |event: &&Arc<Event>| {
+            let before = bytes;
+            bytes += event.websocket_frame().len();
+            before < self.limits.page_bytes
+        };
+        let recent = self.recent.iter().skip(skip).take(self.limits.page);
+        let events: Vec<_> = recent.take_while(fits).cloned().collect();
         let caught_up = events.last().is_some_and(|last| last.offset == self.offset);
         Some((events, caught_up))
     }

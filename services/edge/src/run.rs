@@ -95,9 +95,11 @@ fn hub_config(config: &Config) -> HubConfig {
             recent_events: config.edge.recent_events,
             recent_bytes: usize::try_from(config.edge.recent_size).unwrap_or(usize::MAX),
             page: config.edge.queue_frames.min(256),
+            page_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
         },
         linger: config.edge.room_linger,
         head_checks: config.edge.head_checks,
+        recent_age: config.edge.recent_age,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rowcast_protocol::frame::{RoomWelcome, ServerFrame};
-use rowcast_protocol::{CloseCode, Cursor, Micros, Offset, RecordKind, RoomName, TypeFilter};
+use rowcast_protocol::{CloseCode, Cursor, Micros, Offset, RecordKind, RoomName, StreamId, TypeFilter};
 
 use crate::auth::Identity;
 use crate::event::Event;
@@ -77,13 +77,15 @@ impl Outgoing {
     }
 }
 
-/// Something for the hub.
+/// A room that the hub is to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Join a room. The number comes back with the answer: an answer to an earlier attempt is not taken.
-    Join(RoomName, Resume, u32),
-    /// Leave it.
-    Leave(RoomName),
+pub struct Effect {
+    /// The room.
+    pub room: RoomName,
+    /// From where.
+    pub resume: Resume,
+    /// It comes back with the answer: an answer to an earlier attempt is not taken.
+    pub attempt: u32,
 }
 
 /// What became of an event.
@@ -152,6 +154,8 @@ pub struct Session {
     queue: VecDeque<Outgoing>,
     queued_bytes: usize,
     behind_since: Option<Instant>,
+    /// Rooms are not joined again before this.
+    hold_until: Option<Instant>,
     light: Light,
     shown_live: bool,
     last_received: Instant,
@@ -176,6 +180,7 @@ impl Session {
             queue: VecDeque::new(),
             queued_bytes: 0,
             behind_since: None,
+            hold_until: None,
             light,
             shown_live: light.live,
             last_received: now.instant,
@@ -243,24 +248,25 @@ impl Session {
         effects
     }
 
-    /// A new token in place of the old one.
-    pub fn refresh(&mut self, identity: Identity, now: Now) -> Vec<Effect> {
-        let Some(current) = &self.identity else {
-            self.close(CloseCode::Malformed, "sign in before refreshing", now);
-            return Vec::new();
-        };
-        if current.subject != identity.subject {
-            self.close(CloseCode::NotAllowed, "a refresh must be for the same subject", now);
-            return Vec::new();
-        }
-        let mut effects = Vec::new();
-        self.memberships.retain(|membership| {
-            let stays = identity.rooms.contains(&membership.room);
-            if !stays {
-                effects.push(Effect::Leave(membership.room.clone()));
+    /// Whether a new token may take the old one's place; closes the session if not. To be asked before anything
+    /// is done for the refresh.
+    pub fn may_refresh(&mut self, identity: &Identity, now: Now) -> bool {
+        let fault = match &self.identity {
+            _ if self.is_closing() => return false,
+            Some(current) if self.phase == Phase::Open && current.subject == identity.subject => return true,
+            Some(_) if self.phase == Phase::Open => {
+                (CloseCode::NotAllowed, "a refresh must be for the same subject")
             }
-            stays
-        });
+            _ => (CloseCode::Malformed, "sign in and wait for the welcome before refreshing"),
+        };
+        self.close(fault.0, fault.1, now);
+        false
+    }
+
+    /// A new token in place of the old one, after [`Session::may_refresh`].
+    pub fn refresh(&mut self, identity: Identity) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.memberships.retain(|membership| identity.rooms.contains(&membership.room));
         for room in &identity.rooms {
             if !self.memberships.iter().any(|membership| membership.room == *room) {
                 effects.push(self.add_room(room.clone(), Resume::Nothing));
@@ -276,7 +282,7 @@ impl Session {
     fn add_room(&mut self, room: RoomName, resume: Resume) -> Effect {
         let nowhere = Cursor {
             generation: rowcast_protocol::Generation(0),
-            stream: crate::room::NO_STREAM,
+            stream: StreamId::NONE,
             offset: Offset::ZERO,
         };
         self.attempts = self.attempts.wrapping_add(1);
@@ -291,7 +297,7 @@ impl Session {
             attempt: self.attempts,
             slot: 0,
         });
-        Effect::Join(room, resume, self.attempts)
+        Effect { room, resume, attempt: self.attempts }
     }
 
     /// The hub's answer to a join. True when the session belongs into the room's fan-out from now on.
@@ -311,7 +317,8 @@ impl Session {
             membership.resumed = answer.resumed;
         }
         membership.standing = if answer.caught_up { Standing::Live } else { Standing::Behind };
-        if self.refreshing && !membership.announced && self.has_unanswered() {
+        let announced = membership.announced;
+        if self.refreshing && !announced && self.has_unanswered() {
             // Until the answer to the refresh names the room, nothing of it may be sent: it waits at its start.
             self.memberships[index].standing = Standing::Behind;
             self.note_standing(now);
@@ -325,6 +332,7 @@ impl Session {
             self.take_event(index, event);
         }
         self.note_standing(now);
+        self.show_light(now);
         answer.caught_up
     }
 
@@ -342,16 +350,16 @@ impl Session {
             let welcome = self.welcome();
             self.queued_bytes += welcome.size();
             self.queue.push_front(welcome);
-        } else if self.refreshing && self.phase == Phase::Open {
+        } else if self.phase != Phase::Open || !self.refreshing {
+            return;
+        }
+        if std::mem::take(&mut self.refreshing) {
             let stands = |membership: &Membership| Cursor { offset: membership.told, ..membership.cursor };
             let frame =
                 ServerFrame::Refreshed { expires_at: self.expires_at(), rooms: self.room_welcomes(stands) };
             let text = frame.to_json();
             self.push(Outgoing::Text(text.into()));
-        } else {
-            return;
         }
-        self.refreshing = false;
         // From here on these are rooms that the client has.
         for membership in &mut self.memberships {
             membership.resumed = true;
@@ -388,7 +396,11 @@ impl Session {
         if self.memberships[index].standing != Standing::Live || self.is_closing() {
             return Delivery::NotHere;
         }
-        if self.is_congested() {
+        let cursor = self.memberships[index].cursor;
+        if event.stream == cursor.stream && event.offset <= cursor.offset {
+            return Delivery::NotHere;
+        }
+        if !follows(cursor, event) || self.is_congested() {
             self.memberships[index].standing = Standing::Behind;
             self.note_standing(now);
             return Delivery::FellBehind;
@@ -396,7 +408,7 @@ impl Session {
         if self.take_event(index, Arc::clone(event)) { Delivery::Queued } else { Delivery::Filtered }
     }
 
-    /// The worker missed something: the session is behind in the room, and catches up by itself.
+    /// The worker missed events of the room: the session joins again from its cursor.
     pub fn lost_track(&mut self, room: &RoomName, now: Now) {
         if let Some(index) = self.index(room)
             && self.memberships[index].standing == Standing::Live
@@ -404,6 +416,13 @@ impl Session {
             self.memberships[index].standing = Standing::Behind;
             self.note_standing(now);
         }
+    }
+
+    /// What the session knows of the room's history does not go on. It joins again when `hold` has passed, and is
+    /// told then; it is not called live again before.
+    pub fn void(&mut self, room: &RoomName, hold: Duration, now: Now) {
+        self.lost_track(room, now);
+        self.hold_until = self.hold_until.max(Some(now.instant + hold));
     }
 
     fn take_event(&mut self, index: usize, event: Arc<Event>) -> bool {
@@ -419,22 +438,6 @@ impl Session {
         takes
     }
 
-    /// Everyone in the room has to fetch anew.
-    pub fn resync(&mut self, room: &RoomName, cursor: Cursor, reason: &str) {
-        let Some(index) = self.index(room) else { return };
-        let membership = &mut self.memberships[index];
-        // Who waits for the hub's first answer gets one of the new history.
-        if membership.standing == Standing::New {
-            return;
-        }
-        membership.cursor = cursor;
-        membership.told = cursor.offset;
-        if self.refreshing && !membership.announced {
-            return;
-        }
-        self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor, reason });
-    }
-
     /// The light changed.
     pub fn set_light(&mut self, light: Light, now: Now) {
         self.light = light;
@@ -447,7 +450,8 @@ impl Session {
         }
         let too_far_behind =
             self.behind_since.is_some_and(|since| now.instant.duration_since(since) > BEHIND);
-        let live = self.light.live && !too_far_behind;
+        let to_be_told = self.hold_until.is_some() && !self.shown_live;
+        let live = self.light.live && !too_far_behind && !to_be_told;
         if live == self.shown_live {
             return;
         }
@@ -462,6 +466,7 @@ impl Session {
             self.memberships.iter().any(|m| matches!(m.standing, Standing::Behind | Standing::CatchingUp));
         if !behind {
             self.behind_since = None;
+            self.hold_until = None;
         } else if self.behind_since.is_none() {
             self.behind_since = Some(now.instant);
         }
@@ -487,10 +492,14 @@ impl Session {
 
     /// Takes the next thing to send; nothing before the welcome.
     pub fn next_outgoing(&mut self) -> Option<Outgoing> {
-        if self.phase == Phase::Joining {
-            return None;
-        }
-        let outgoing = self.queue.pop_front()?;
+        let outgoing = if self.phase == Phase::Joining {
+            // Signs of life are asked for and given while the client waits for its welcome.
+            let alive = |outgoing: &Outgoing| matches!(outgoing, Outgoing::Ping | Outgoing::Pong(_));
+            let index = self.queue.iter().position(alive)?;
+            self.queue.remove(index)?
+        } else {
+            self.queue.pop_front()?
+        };
         self.queued_bytes -= outgoing.size();
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
@@ -502,11 +511,14 @@ impl Session {
     /// joined again.
     pub fn wrote(&mut self, now: Now) -> Vec<Effect> {
         self.last_progress = now.instant;
-        self.catch_up()
+        self.catch_up(now)
     }
 
     /// Joins the rooms again in which the session is behind, once nothing waits for the socket any more.
-    pub fn catch_up(&mut self) -> Vec<Effect> {
+    pub fn catch_up(&mut self, now: Now) -> Vec<Effect> {
+        if self.hold_until.is_some_and(|until| now.instant < until) {
+            return Vec::new();
+        }
         let due = self.phase == Phase::Open && !self.refreshing;
         if !due || !self.queue.is_empty() || self.behind_since.is_none() {
             return Vec::new();
@@ -517,7 +529,7 @@ impl Session {
             membership.standing = Standing::CatchingUp;
             membership.attempt = self.attempts;
             let resume = Resume::After(membership.cursor);
-            effects.push(Effect::Join(membership.room.clone(), resume, membership.attempt));
+            effects.push(Effect { room: membership.room.clone(), resume, attempt: membership.attempt });
         }
         effects
     }
@@ -557,7 +569,7 @@ impl Session {
             }
             _ => {}
         }
-        self.catch_up()
+        self.catch_up(now)
     }
 
     fn watch_expiry(&mut self, now: Now) {
@@ -581,13 +593,13 @@ impl Session {
             && since(self.last_progress) > self.limits.stalled
         {
             self.close(CloseCode::TooSlow, "the client reads too slowly", now);
-        } else if since(self.last_received) > 2 * self.limits.heartbeat {
+        } else if since(self.last_received) > 2 * self.limits.heartbeat && !self.is_congested() {
             self.close(CloseCode::TooSlow, "no sign of life", now);
         } else if since(self.last_received.max(self.last_ping)) >= self.limits.heartbeat {
             self.last_ping = now.instant;
             self.push(Outgoing::Ping);
         }
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || self.phase != Phase::Open {
             self.last_progress = now.instant;
         }
     }
@@ -610,6 +622,12 @@ impl Session {
         frames.into_iter().for_each(|frame| self.push(frame));
     }
 
+    /// The number of the join of the room that has yet to be answered.
+    pub fn unanswered(&self, room: &RoomName) -> Option<u32> {
+        let membership = &self.memberships[self.index(room)?];
+        matches!(membership.standing, Standing::New | Standing::CatchingUp).then_some(membership.attempt)
+    }
+
     /// Where the session stands in the worker's list of the room's members.
     pub fn slot(&self, room: &RoomName) -> Option<usize> {
         self.index(room).map(|index| self.memberships[index].slot)
@@ -629,7 +647,7 @@ impl Session {
 
     /// Whether something waits for the socket.
     pub fn has_outgoing(&self) -> bool {
-        !self.queue.is_empty() && self.phase != Phase::Joining
+        !self.queue.is_empty()
     }
 
     /// Whether the worker has the session in its list of the room's members.
@@ -640,4 +658,10 @@ impl Session {
     fn index(&self, room: &RoomName) -> Option<usize> {
         self.memberships.iter().position(|membership| membership.room == *room)
     }
+}
+
+/// Whether an event is the next one after a cursor.
+fn follows(cursor: Cursor, event: &Event) -> bool {
+    let begins = cursor.stream == StreamId::NONE && event.stream.is_first();
+    (event.stream == cursor.stream || begins) && event.offset == cursor.offset.next()
 }

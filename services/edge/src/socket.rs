@@ -21,6 +21,9 @@ use crate::worker::{Connection, Worker, now};
 /// Frames that leave in one write.
 const FRAMES_A_WRITE: usize = 64;
 
+/// Their bytes, roughly.
+const BYTES_A_WRITE: usize = 256 * 1024;
+
 /// Messages that are taken from one socket before others have their turn.
 const MESSAGES_A_TURN: usize = 32;
 
@@ -66,7 +69,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     pub async fn run(mut self) -> Option<CloseCode> {
         self.take_messages();
         std::future::poll_fn(|context| self.poll(context)).await;
-        self.worker.borrow_mut().disconnect(&self.connection);
         self.close_written
     }
 
@@ -109,8 +111,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         let received = SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
-            // After a close was sent, whatever comes is only waited for to end.
-            if self.close_written.is_none() {
+            // Once this side closes, whatever comes is only waited for to end.
+            if !self.connection.session.borrow().is_closing() {
                 self.decoder.feed(buffer.filled());
             }
             Poll::Ready(std::io::Result::Ok(buffer.filled().len()))
@@ -175,11 +177,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
 
     fn fill(&mut self) {
         let mut session = self.connection.session.borrow_mut();
-        while self.writing.len() < FRAMES_A_WRITE {
+        let mut bytes: usize = self.writing.iter().map(Bytes::len).sum();
+        while self.writing.len() < FRAMES_A_WRITE && bytes < BYTES_A_WRITE {
             let Some(outgoing) = session.next_outgoing() else {
                 break;
             };
-            self.writing.push_back(match outgoing {
+            let frame = match outgoing {
                 Outgoing::Event(event) => event.websocket_frame().clone(),
                 Outgoing::Text(json) => wire::text_frame(&json),
                 Outgoing::Ping => wire::ping_frame(),
@@ -188,9 +191,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
                     self.close_written = Some(code);
                     wire::close_frame(code, reason)
                 }
-            });
+            };
+            bytes += frame.len();
+            self.writing.push_back(frame);
         }
-        if self.writing.is_empty() && self.writing.capacity() > 0 {
+        // What a burst needed is given back; what one frame needs is not worth it.
+        if self.writing.is_empty() && self.writing.capacity() > 8 {
             self.writing = VecDeque::new();
         }
     }
@@ -203,6 +209,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             }
             written -= frame.len();
             self.writing.pop_front();
+        }
+    }
+}
+
+/// However a socket ends, by a panic too, its session leaves its rooms.
+impl<IO> Drop for Socket<IO> {
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            worker.disconnect(&self.connection);
         }
     }
 }

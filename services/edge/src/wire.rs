@@ -120,6 +120,36 @@ fn declared_length(buffer: &[u8]) -> Option<u64> {
     }
 }
 
+/// The longest header of a frame that a server sends.
+const LONGEST_HEADER: usize = 10;
+
+/// A buffer to which a text frame's payload is to be appended, for [`text_frame_in_place`].
+pub fn space_for_header() -> Vec<u8> {
+    vec![0; LONGEST_HEADER]
+}
+
+/// Makes a text frame of a payload that stands behind [`space_for_header`], without copying it. Returns the frame
+/// and its header's length.
+pub fn text_frame_in_place(mut buffer: Vec<u8>) -> (Bytes, usize) {
+    let length = buffer.len() - LONGEST_HEADER;
+    let mut header = BytesMut::with_capacity(LONGEST_HEADER);
+    header.extend_from_slice(&[0x81]);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => header.extend_from_slice(&[short]),
+        (_, Ok(medium)) => {
+            header.extend_from_slice(&[126]);
+            header.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            header.extend_from_slice(&[127]);
+            header.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    let begin = LONGEST_HEADER - header.len();
+    buffer[begin..LONGEST_HEADER].copy_from_slice(&header);
+    (Bytes::from(buffer).slice(begin..), header.len())
+}
+
 /// A text frame.
 pub fn text_frame(payload: &[u8]) -> Bytes {
     frame(payload, OpCode::Text)
@@ -207,6 +237,18 @@ mod tests {
         }
         let expected = vec![Incoming::Ping(Bytes::from_static(b"?")), Incoming::Text("hello".to_owned())];
         assert_eq!(drain(&mut decoder), Ok(expected));
+    }
+
+    #[test]
+    fn a_frame_made_in_place_is_the_same_frame() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 300_000] {
+            let payload = vec![b'x'; length];
+            let mut buffer = space_for_header();
+            buffer.extend_from_slice(&payload);
+            let (made, header) = text_frame_in_place(buffer);
+            assert_eq!(made, text_frame(&payload));
+            assert_eq!(made.len() - header, length);
+        }
     }
 
     #[test]

@@ -11,15 +11,19 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt;
-use rowcast_protocol::{ClientMessage, CloseCode, Cursor, Micros, RoomName};
+use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName};
 use tokio::sync::mpsc;
 
-use crate::auth::{TokenFault, Verifier};
+use crate::auth::{Identity, TokenFault, Verifier};
 use crate::event::Event;
 use crate::light::Light;
 use crate::metrics::Metrics;
 use crate::room::{Answer, Join};
 use crate::session::{Delivery, Effect, Now, Session, SessionLimits};
+
+/// Resyncs of one worker in a second, where a whole history is declared void; and over how long at most.
+const RESYNCS_A_SECOND: u32 = 500;
+const LONGEST_SPREAD: Duration = Duration::from_secs(4);
 
 /// Names a session within its edge.
 pub type SessionKey = u64;
@@ -52,8 +56,8 @@ pub enum ToWorker {
     },
     /// An event of a room.
     Event(RoomName, Arc<Event>),
-    /// Everyone in the room has to fetch anew.
-    Resync(RoomName, Cursor, &'static str),
+    /// What the room's sessions know of its history does not go on: each finds out by joining again.
+    Void(RoomName),
     /// Events of this room did not fit into the channel.
     LostTrack(RoomName),
     /// The light changed.
@@ -69,6 +73,8 @@ pub enum ToHub {
     Register(WorkerKey, mpsc::Sender<ToWorker>),
     /// A session wants to join a room.
     Join(RoomName, Join<Ticket>),
+    /// Nobody waits for the answer to this join any more.
+    Cancel(RoomName, Ticket),
     /// No session of this worker is in the room any more.
     Leave(RoomName, WorkerKey),
     /// Every worker is to send its sockets elsewhere, spread over this time.
@@ -234,6 +240,7 @@ impl Worker {
         match self.verifier.verify(token, now.wall) {
             Ok(identity) => {
                 self.metrics.sign_in("ok");
+                let identity = self.intern(identity);
                 let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
                 self.carry_out(connection, effects);
             }
@@ -247,6 +254,9 @@ impl Worker {
     fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {
         match self.verifier.verify(token, now.wall) {
             Ok(identity) => {
+                if !connection.session.borrow_mut().may_refresh(&identity, now) {
+                    return connection.wake();
+                }
                 let left: Vec<RoomName> = {
                     let session = connection.session.borrow();
                     session.rooms().filter(|room| !identity.rooms.contains(room)).cloned().collect()
@@ -255,12 +265,22 @@ impl Worker {
                 for room in &left {
                     self.leave(connection, room);
                 }
-                let effects = connection.session.borrow_mut().refresh(identity, now);
-                let joins = effects.into_iter().filter(|effect| matches!(effect, Effect::Join(..))).collect();
-                self.carry_out(connection, joins);
+                let identity = self.intern(identity);
+                let effects = connection.session.borrow_mut().refresh(identity);
+                self.carry_out(connection, effects);
             }
             Err(fault) => self.refuse(connection, fault, now),
         }
+    }
+
+    /// Names rooms that are known here by the same text in memory: comparing it is then comparing an address.
+    fn intern(&self, mut identity: Identity) -> Identity {
+        for room in &mut identity.rooms {
+            if let Some((known, _)) = self.rooms.get_key_value(room) {
+                *room = known.clone();
+            }
+        }
+        identity
     }
 
     fn refuse(&mut self, connection: &Rc<Connection>, fault: TokenFault, now: Now) {
@@ -275,21 +295,21 @@ impl Worker {
 
     /// Does what a session asked for.
     pub fn carry_out(&mut self, connection: &Rc<Connection>, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Join(room, resume, attempt) => {
-                    if resume_is_first(connection, &room) {
-                        self.rooms.entry(room.clone()).or_default().interested += 1;
-                    }
-                    let ticket = Ticket { worker: self.key, session: connection.key, attempt };
-                    self.tell_hub(ToHub::Join(room, Join { ticket, resume }));
-                }
-                Effect::Leave(room) => self.leave(connection, &room),
+        for Effect { room, resume, attempt } in effects {
+            if connection.session.borrow().is_new_to(&room) {
+                self.rooms.entry(room.clone()).or_default().interested += 1;
             }
+            let ticket = Ticket { worker: self.key, session: connection.key, attempt };
+            self.tell_hub(ToHub::Join(room, Join { ticket, resume }));
         }
     }
 
     fn leave(&mut self, connection: &Rc<Connection>, room: &RoomName) {
+        let unanswered = connection.session.borrow().unanswered(room);
+        if let Some(attempt) = unanswered {
+            let ticket = Ticket { worker: self.key, session: connection.key, attempt };
+            self.tell_hub(ToHub::Cancel(room.clone(), ticket));
+        }
         if connection.session.borrow().is_member(room) {
             self.remove_member(connection, room);
         }
@@ -322,11 +342,14 @@ impl Worker {
         match message {
             ToWorker::Event(room, event) => self.fan_out(&room, &event),
             ToWorker::Joined { ticket, room, answer } => self.joined(ticket, &room, answer),
-            ToWorker::Resync(room, cursor, reason) => {
-                self.metrics.resyncs(reason).inc();
-                self.for_each_in(&room, |session, _| session.resync(&room, cursor, reason));
+            ToWorker::Void(room) => {
+                let spread = self.spread();
+                self.take_out(&room, |session, now| {
+                    let hold = spread.mul_f64(rand::rng().random_range(0.0..1.0));
+                    session.void(&room, hold, now);
+                });
             }
-            ToWorker::LostTrack(room) => self.lost_track(&room),
+            ToWorker::LostTrack(room) => self.take_out(&room, |session, now| session.lost_track(&room, now)),
             ToWorker::Light(light) => {
                 self.light = light;
                 let now = now();
@@ -340,7 +363,9 @@ impl Worker {
     }
 
     fn fan_out(&mut self, room: &RoomName, event: &Arc<Event>) {
-        let Some(local) = self.rooms.get(room) else { return };
+        // The sessions compare the room's name with their own: by address, if it is the same text in memory.
+        let Some((room, local)) = self.rooms.get_key_value(room) else { return };
+        let room = &room.clone();
         let now = now();
         let mut queued = 0;
         let mut fell_behind = Vec::new();
@@ -376,31 +401,24 @@ impl Worker {
             connection.session.borrow_mut().set_slot(room, local.members.len());
             local.members.push(Rc::clone(&connection));
         }
-        let effects = connection.session.borrow_mut().catch_up();
+        let effects = connection.session.borrow_mut().catch_up(now);
         self.carry_out(&connection, effects);
         connection.wake();
     }
 
-    fn lost_track(&mut self, room: &RoomName) {
+    /// Everyone leaves the room's fan-out, to join again.
+    fn take_out(&mut self, room: &RoomName, tell: impl Fn(&mut Session, Now)) {
         let now = now();
-        let Some(local) = self.rooms.get_mut(room) else {
-            return;
-        };
+        let Some(local) = self.rooms.get_mut(room) else { return };
         for connection in std::mem::take(&mut local.members) {
-            connection.session.borrow_mut().lost_track(room, now);
+            tell(&mut connection.session.borrow_mut(), now);
         }
     }
 
-    fn for_each_in(&self, room: &RoomName, mut act: impl FnMut(&mut Session, Now)) {
-        let now = now();
-        // Rare, and it must reach the sessions too that are not at the room's end.
-        for connection in self.connections.values() {
-            let concerned = connection.session.borrow().rooms().any(|name| name == room);
-            if concerned {
-                act(&mut connection.session.borrow_mut(), now);
-                connection.wake();
-            }
-        }
+    /// Over how long this worker's clients are told to fetch anew: their snapshots come from somewhere.
+    fn spread(&self) -> Duration {
+        let sockets = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+        (Duration::from_secs(1) * sockets / RESYNCS_A_SECOND).min(LONGEST_SPREAD)
     }
 
     fn remove_member(&mut self, connection: &Rc<Connection>, room: &RoomName) {
@@ -454,12 +472,10 @@ impl Worker {
     }
 }
 
-/// Whether this is the session's first join of the room, rather than another attempt to catch up.
-fn resume_is_first(connection: &Connection, room: &RoomName) -> bool {
-    connection.session.borrow().is_new_to(room)
-}
-
 fn bye_time(now: Instant, until: Instant) -> Instant {
     let window = until.saturating_duration_since(now);
     now + window.mul_f64(rand::rng().random_range(0.0..1.0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rowcast_bus::{Head, Loaded, Range};
 use rowcast_edge::event::Event;
-use rowcast_edge::room::{Action, Answer, Join, NO_STREAM, Resume, Room, RoomLimits};
+use rowcast_edge::room::{Action, Answer, Join, Resume, Room, RoomLimits};
 use rowcast_protocol::{
     Cursor, Epoch, EventId, Generation, Offset, Record, RecordKind, RoomName, StreamId,
     record::event_fragment,
@@ -30,9 +30,14 @@ struct Redis {
 
 impl Redis {
     fn append(&mut self, renew: bool) -> Record {
-        if renew || self.stream == NO_STREAM {
+        if renew || self.stream == StreamId::NONE {
             self.next_id += 1;
-            self.stream = StreamId(self.next_id.cast_unsigned());
+            let random = self.next_id.cast_unsigned() * 2;
+            self.stream = if self.stream == StreamId::NONE {
+                StreamId::first(random)
+            } else {
+                StreamId::renewed(random)
+            };
             self.offset = Offset::ZERO;
             self.log.clear();
         }
@@ -48,7 +53,7 @@ impl Redis {
 
     fn head(&self) -> Option<Head> {
         let head = Head { stream: self.stream, offset: self.offset, epoch: Epoch(1) };
-        (self.stream != NO_STREAM).then_some(head)
+        (self.stream != StreamId::NONE).then_some(head)
     }
 
     fn load(&self, range: Range) -> Loaded {
@@ -69,8 +74,8 @@ impl Redis {
         if cursor.generation < self.generation {
             return true;
         }
-        let from_before_all = cursor.stream == NO_STREAM && cursor.offset == Offset::ZERO;
-        if cursor.stream != self.stream && !(from_before_all && self.stream != NO_STREAM) {
+        let from_before_all = cursor.stream == StreamId::NONE && cursor.offset == Offset::ZERO;
+        if cursor.stream != self.stream && !(from_before_all && self.stream.is_first()) {
             return true;
         }
         let first = self.log.front().map_or(self.offset.next(), |record| record.offset);
@@ -92,6 +97,8 @@ enum State {
     /// Answered with a page that does not reach the end.
     Behind,
     Gone,
+    /// It went while it waited, and never comes back.
+    Left,
 }
 
 enum Read {
@@ -120,10 +127,10 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let name = RoomName::parse("m").expect("valid");
-        let limits = RoomLimits { recent_events: 4, recent_bytes: 10_000, page: 3 };
+        let limits = RoomLimits { recent_events: 4, recent_bytes: 10_000, page: 3, page_bytes: 10_000 };
         let redis = Redis {
             generation: Generation(1),
-            stream: NO_STREAM,
+            stream: StreamId::NONE,
             log: VecDeque::new(),
             offset: Offset::ZERO,
             next_id: 0,
@@ -156,7 +163,11 @@ impl World {
             90..92 => self.lose_message(),
             92 => self.break_link(),
             93..95 => self.subscribe(),
-            95 => self.raise_generation(),
+            95 => match self.rng.random_range(0..3) {
+                0 => self.restore(),
+                1 => self.cancel(),
+                _ => self.raise_generation(),
+            },
             96 => self.trim(),
             97 => self.double_message(),
             _ => self.sweep(),
@@ -234,6 +245,35 @@ impl World {
             Read::Page(ticket, cursor, _) => self.room.page_loaded(ticket, cursor, loaded),
         };
         self.carry_out(actions);
+    }
+
+    /// Redis comes back from an old snapshot; the leader raises the generation before it appends anything.
+    fn restore(&mut self) {
+        self.break_link();
+        for _ in 0..self.rng.random_range(0..5) {
+            if self.redis.log.pop_back().is_some() {
+                self.redis.offset = Offset(self.redis.offset.0 - 1);
+            }
+        }
+        self.redis.generation = Generation(self.redis.generation.0 + 1);
+        for _ in 0..self.rng.random_range(0..8) {
+            self.redis.append(false);
+        }
+        // The new link begins with what the last heartbeat said.
+        let actions = self.room.set_generation(self.redis.generation);
+        self.carry_out(actions);
+    }
+
+    /// Somebody who waits goes away.
+    fn cancel(&mut self) {
+        if let Some(ticket) = self.clients.iter().position(|client| client.state == State::Joining) {
+            self.room.cancel(&ticket);
+            let waits = |read: &Read| matches!(read, Read::Page(other, ..) if *other == ticket);
+            let answered = self.answers.iter().any(|(read, _)| waits(read));
+            if !answered && !self.reads.iter().any(waits) {
+                self.clients[ticket].state = State::Left;
+            }
+        }
     }
 
     fn raise_generation(&mut self) {
@@ -330,14 +370,9 @@ impl World {
                         }
                     }
                 }
-                Action::Resync { cursor, .. } => {
-                    for client in &mut self.clients {
-                        if matches!(client.state, State::Live | State::Behind) {
-                            let old = client.cursor.expect("answered");
-                            assert!(self.redis.has_lost(old), "an unexplained resync from {old} to {cursor}");
-                            client.cursor = Some(cursor);
-                            self.resyncs += 1;
-                        }
+                Action::Void => {
+                    for client in self.clients.iter_mut().filter(|client| client.state == State::Live) {
+                        client.state = State::Behind;
                     }
                 }
                 Action::Answer(ticket, answer) => self.answered(ticket, answer),
@@ -359,6 +394,8 @@ impl World {
             assert!(client.cursor.is_none(), "a cursor was passed over in silence");
         }
         client.forged = false;
+        let nowhere = answer.cursor.stream == self.redis.stream && answer.cursor.offset > self.redis.offset;
+        assert!(!nowhere, "a cursor beyond the end of history: {}", answer.cursor);
         client.cursor = Some(answer.cursor);
         client.state = if answer.caught_up { State::Live } else { State::Behind };
         for event in &answer.events {
@@ -369,7 +406,7 @@ impl World {
     fn see(&mut self, ticket: usize, event: &Arc<Event>) {
         let client = &mut self.clients[ticket];
         let cursor = client.cursor.as_mut().expect("answered");
-        let begins = cursor.stream == NO_STREAM && event.offset == Offset(1);
+        let begins = cursor.stream == StreamId::NONE && event.offset == Offset(1);
         assert!(event.stream == cursor.stream || begins, "an event of another stream");
         assert_eq!(event.offset, cursor.offset.next(), "doubled, lost or out of order");
         cursor.stream = event.stream;
@@ -400,7 +437,8 @@ impl World {
             }
         }
         assert!(self.room.is_live() && self.room.is_quiet(), "the room did not settle");
-        for client in self.clients.iter().filter(|client| client.state != State::Gone) {
+        for client in self.clients.iter().filter(|client| !matches!(client.state, State::Gone | State::Left))
+        {
             let cursor = client.cursor.expect("answered");
             assert_eq!(client.state, State::Live);
             assert_eq!(

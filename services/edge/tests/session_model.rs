@@ -49,7 +49,7 @@ fn event(name: &RoomName, generation: u64, offset: u64) -> Arc<Event> {
     let id = EventId { row: offset.cast_signed(), occurred_at: 0 };
     let record = Record {
         kind: RecordKind::Event,
-        stream: StreamId(1),
+        stream: StreamId(2),
         offset: Offset(offset),
         id,
         event_type: "t".into(),
@@ -152,10 +152,8 @@ impl World {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            if let Effect::Join(name, resume, attempt) = effect {
-                self.asked.push_back((name, resume, attempt));
-            }
+        for Effect { room, resume, attempt } in effects {
+            self.asked.push_back((room, resume, attempt));
         }
     }
 
@@ -190,7 +188,7 @@ impl World {
         let head = self.heads[&name];
         let at = |offset| Cursor {
             generation: Generation(self.generation),
-            stream: StreamId(1),
+            stream: StreamId(2),
             offset: Offset(offset),
         };
         let fresh = |resync| Answer {
@@ -212,7 +210,7 @@ impl World {
             _ => fresh(None),
         };
         self.session.joined(&name, attempt, answer, self.now);
-        let effects = self.session.catch_up();
+        let effects = self.session.catch_up(self.now);
         self.carry_out(effects);
     }
 
@@ -228,20 +226,16 @@ impl World {
     fn refresh(&mut self) {
         let rooms: Vec<usize> = (0..4).filter(|_| self.rng.random_range(0..2) == 0).collect();
         if !rooms.is_empty() && self.client.welcomed {
-            let effects = self.session.refresh(identity(&rooms), self.now);
+            assert!(self.session.may_refresh(&identity(&rooms), self.now));
+            let effects = self.session.refresh(identity(&rooms));
             self.carry_out(effects);
         }
     }
 
     fn raise_generation(&mut self) {
         self.generation += 1;
-        for (name, head) in &self.heads {
-            let cursor = Cursor {
-                generation: Generation(self.generation),
-                stream: StreamId(1),
-                offset: Offset(*head),
-            };
-            self.session.resync(name, cursor, "generation");
+        for name in self.heads.keys() {
+            self.session.void(name, Duration::from_millis(250), self.now);
         }
     }
 
@@ -336,7 +330,7 @@ fn a_session_that_stays_behind_is_told_that_it_is_not_live() {
     world.session.tick(world.now);
     let text = format!("{:?}", drain(&mut world.session));
     assert!(text.contains(r#"\"live\":false"#) && text.contains("slow"), "{text}");
-    let effects = world.session.catch_up();
+    let effects = world.session.catch_up(world.now);
     world.carry_out(effects);
     world.answer();
     world.session.tick(world.now);

@@ -175,9 +175,9 @@ impl Room {
                 self.state = State::Syncing { asked };
                 Some(Command::Sync { room: self.name.clone(), last: asked })
             }
-            State::Absent => Some(self.create(around, StreamId(random()), None)),
+            State::Absent => Some(self.create(around, StreamId::first(random()), None)),
             State::Renew(stream, offset) => {
-                Some(self.create(around, StreamId(random()), Some((stream, offset))))
+                Some(self.create(around, StreamId::renewed(random()), Some((stream, offset))))
             }
             State::Known { stream, offset, claimed } => Some(self.append(around, stream, offset, claimed)),
             State::Syncing { .. } => None,

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use rand::RngExt;
-use rowcast_bus::{BusConfig, BusError, Message, ReadLink, Subscription, Subscriptions, subscribe};
-use rowcast_protocol::{Generation, Heartbeat, Record, RoomName};
+use rowcast_bus::{BusConfig, BusError, Message, Range, ReadLink, Subscription, Subscriptions, subscribe};
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName};
 
 use super::{Done, Hub, Link, Read, next_message};
 use crate::room::Room;
-use crate::worker::now;
+use crate::worker::{Ticket, now};
 
 /// Channels in one SUBSCRIBE.
 const SUBSCRIBE_BATCH: usize = 500;
@@ -19,6 +19,10 @@ const READS: usize = 256;
 
 /// Messages taken from Redis before the hub looks at anything else.
 const BURST: usize = 256;
+
+/// A room that cannot be read is tried again so often, with so many entries.
+const RETRY_ROOM: Duration = Duration::from_secs(1);
+const RETRIED_ENTRIES: usize = 64;
 
 impl Hub {
     pub(super) fn connect(&mut self, delay: Duration) {
@@ -40,7 +44,6 @@ impl Hub {
         last: Option<Heartbeat>,
     ) {
         tracing::info!(rooms = self.rooms.len(), "linked to Redis");
-        self.attempts = 0;
         self.link_number += 1;
         self.subscribing = false;
         self.sweeping = false;
@@ -242,7 +245,7 @@ impl Hub {
                         self.with_room(&name, |room| room.loaded(loaded)).await;
                         self.checked(&name).await;
                     }
-                    Err(error) => self.lost(&error.to_string()).await,
+                    Err(error) => self.read_failed(name, None, error).await,
                 }
                 self.read_more();
             }
@@ -250,40 +253,48 @@ impl Hub {
                 self.reading -= 1;
                 match result {
                     Ok(loaded) => {
-                        self.with_room(&name, |room| room.page_loaded(ticket, cursor, loaded)).await
+                        self.with_room(&name, |room| room.page_loaded(ticket, cursor, loaded)).await;
                     }
-                    Err(error) => {
-                        self.lost(&error.to_string()).await;
-                        self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
-                    }
+                    Err(error) => self.read_failed(name, Some((ticket, cursor)), error).await,
                 }
                 self.read_more();
             }
             // The link that should have read it is gone; the join waits for the next one.
-            Done::Page(_, name, ticket, cursor, _) => {
+            Done::Page(_, name, ticket, cursor, _) | Done::Retry(_, name, Read::Page(ticket, cursor, _)) => {
                 self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
+            }
+            Done::Retry(number, name, read) if number == self.link_number => {
+                self.reads.push_back((name, read));
+                self.read_more();
             }
             Done::Heads(number, asked, result) if number == self.link_number => {
                 self.sweeping = false;
                 match result {
                     Ok(heads) => {
                         for ((name, then), head) in asked.into_iter().zip(heads) {
+                            // One that cannot be read is reported when the room is.
+                            let head = head.unwrap_or(None);
                             self.with_room(&name, |room| room.head_seen(then, head)).await;
                         }
                     }
                     Err(error) => self.lost(&error.to_string()).await,
                 }
             }
-            Done::State(name, join, result) => {
-                if let Ok(Some(heartbeat)) = result {
-                    self.hear_generation(heartbeat.generation()).await;
+            Done::State(number, name, join, result) => {
+                match result {
+                    Ok(Some(heartbeat)) => self.hear_generation(heartbeat.generation()).await,
+                    Ok(None) => {}
+                    // The join then waits for the next link, which begins with this question.
+                    Err(error) if number == self.link_number => self.lost(&error.to_string()).await,
+                    Err(_) => {}
                 }
                 self.with_room(&name, |room| room.join(join)).await;
             }
             Done::Pinged(number, result) if number == self.link_number => {
                 self.pinging = false;
-                if let Err(error) = result {
-                    self.lost(&error.to_string()).await;
+                match result {
+                    Ok(()) => self.attempts = 0,
+                    Err(error) => self.lost(&error.to_string()).await,
                 }
             }
             Done::Unsubscribed(number, result) if number == self.link_number => {
@@ -296,9 +307,39 @@ impl Hub {
             Done::Subscribed(..)
             | Done::Loaded(..)
             | Done::Heads(..)
+            | Done::Retry(..)
             | Done::Pinged(..)
             | Done::Unsubscribed(..) => {}
         }
+    }
+
+    /// A read of one room failed: with the link, or because Redis has something there that it should not.
+    async fn read_failed(&mut self, name: RoomName, page: Option<(Ticket, Cursor)>, error: BusError) {
+        if matches!(error, BusError::Link(_)) {
+            self.lost(&error.to_string()).await;
+            if let Some((ticket, cursor)) = page {
+                self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
+            }
+            return;
+        }
+        self.metrics.unreadable.inc();
+        tracing::error!(%error, "a room cannot be read; trying again");
+        let Some(entry) = self.rooms.get(&name) else { return };
+        let offset = entry.room.cursor().offset;
+        let read = match page {
+            Some((ticket, cursor)) => {
+                Read::Page(ticket, cursor, Range::After { offset: cursor.offset, count: RETRIED_ENTRIES })
+            }
+            None => Read::Load(Range::After { offset, count: RETRIED_ENTRIES }),
+        };
+        let number = self.link_number;
+        self.work.push(
+            async move {
+                tokio::time::sleep(RETRY_ROOM).await;
+                Done::Retry(number, name, read)
+            }
+            .boxed(),
+        );
     }
 
     async fn subscribed(&mut self, rooms: Vec<RoomName>) {

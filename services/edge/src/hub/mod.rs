@@ -31,6 +31,9 @@ use crate::worker::{Ticket, ToHub, ToWorker, WorkerKey, now};
 /// catch up from their own cursors instead.
 pub const CHANNEL: usize = 65_536;
 
+/// Messages of workers, or answers of Redis, taken before the hub looks at anything else.
+const TURN: usize = 64;
+
 const TICK: Duration = Duration::from_millis(100);
 
 /// What the hub is made of.
@@ -43,6 +46,8 @@ pub struct HubConfig {
     pub linger: Duration,
     /// Heads read each second.
     pub head_checks: usize,
+    /// How long recent events are kept in memory.
+    pub recent_age: Duration,
 }
 
 struct Entry {
@@ -68,8 +73,9 @@ enum Done {
     Unsubscribed(u64, Result<(), BusError>),
     Loaded(u64, RoomName, Result<Loaded, BusError>),
     Page(u64, RoomName, Ticket, Cursor, Result<Loaded, BusError>),
-    Heads(u64, Vec<(RoomName, Offset)>, Result<Vec<Option<Head>>, BusError>),
-    State(RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
+    Heads(u64, Vec<(RoomName, Offset)>, Result<Vec<Result<Option<Head>, BusError>>, BusError>),
+    Retry(u64, RoomName, Read),
+    State(u64, RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
     Pinged(u64, Result<(), BusError>),
 }
 
@@ -104,6 +110,9 @@ pub struct Hub {
     next_sweep: Instant,
     pinging: bool,
     next_ping: Instant,
+    next_forgetting: Instant,
+    /// A worker's channel is closed: its sockets stand still.
+    worker_ended: bool,
 }
 
 enum Read {
@@ -141,6 +150,8 @@ impl Hub {
             next_sweep: moment.instant,
             pinging: false,
             next_ping: moment.instant,
+            next_forgetting: moment.instant,
+            worker_ended: false,
         }
     }
 
@@ -153,10 +164,29 @@ impl Hub {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 message = next_message(&mut self.link) => self.take_messages(message).await,
-                Some(message) = self.inbox.recv() => self.take_from_worker(message).await,
-                Some(done) = self.work.next() => self.done(done).await,
+                Some(message) = self.inbox.recv() => self.take_from_workers(message).await,
+                Some(done) = self.work.next() => self.take_done(done).await,
                 _ = ticks.tick() => self.tick().await,
             }
+            if self.worker_ended && !shutdown.is_requested() {
+                anyhow::bail!("a worker has ended; its sockets would stand still");
+            }
+        }
+    }
+
+    async fn take_from_workers(&mut self, first: ToHub) {
+        self.take_from_worker(first).await;
+        for _ in 0..TURN {
+            let Ok(message) = self.inbox.try_recv() else { return };
+            self.take_from_worker(message).await;
+        }
+    }
+
+    async fn take_done(&mut self, first: Done) {
+        self.done(first).await;
+        for _ in 0..TURN {
+            let Some(Some(done)) = self.work.next().now_or_never() else { return };
+            self.done(done).await;
         }
     }
 
@@ -172,6 +202,12 @@ impl Hub {
                 self.send(worker, ToWorker::Light(light)).await;
             }
             ToHub::Join(name, join) => self.join(name, join).await,
+            ToHub::Cancel(name, ticket) => {
+                self.early.retain(|(_, join)| join.ticket != ticket);
+                if let Some(entry) = self.rooms.get_mut(&name) {
+                    entry.room.cancel(&ticket);
+                }
+            }
             ToHub::Drain(window) => {
                 for worker in 0..self.workers.len() {
                     self.send(worker, ToWorker::Drain(window)).await;
@@ -203,7 +239,9 @@ impl Hub {
             // Another edge may have heard of it first. A forged one costs a read and changes nothing.
             let mut read = link.read.clone();
             self.metrics.redis_reads.with_label_values(&["state"]).inc();
-            self.work.push(async move { Done::State(name, join, read.last_heartbeat().await) }.boxed());
+            let number = self.link_number;
+            self.work
+                .push(async move { Done::State(number, name, join, read.last_heartbeat().await) }.boxed());
             return;
         }
         self.with_room(&name, |room| room.join(join)).await;
@@ -258,9 +296,9 @@ impl Hub {
                     self.read_more();
                 }
                 Action::Deliver(event) => self.broadcast(&name, &event),
-                Action::Resync { cursor, reason } => {
+                Action::Void => {
                     for worker in self.interested(&name) {
-                        self.send(worker, ToWorker::Resync(name.clone(), cursor, reason)).await;
+                        self.send(worker, ToWorker::Void(name.clone())).await;
                     }
                 }
                 Action::Answer(ticket, answer) => {
@@ -280,17 +318,18 @@ impl Hub {
 
     /// Sends an event without waiting: a worker whose channel is full is told later what it missed.
     fn broadcast(&mut self, name: &RoomName, event: &Arc<Event>) {
-        for worker in self.interested(name) {
-            let Some(Some(sender)) = self.workers.get(worker) else {
-                continue;
-            };
+        let Some(entry) = self.rooms.get(name) else { return };
+        for (worker, _) in entry.interested.iter().enumerate().filter(|(_, interested)| **interested) {
+            let Some(Some(sender)) = self.workers.get(worker) else { continue };
             if self.lost_track[worker].contains(name) {
                 continue;
             }
-            if let Err(mpsc::error::TrySendError::Full(_)) =
-                sender.try_send(ToWorker::Event(name.clone(), Arc::clone(event)))
-            {
-                self.lost_track[worker].insert(name.clone());
+            match sender.try_send(ToWorker::Event(name.clone(), Arc::clone(event))) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.lost_track[worker].insert(name.clone());
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => self.worker_ended = true,
             }
         }
     }
@@ -301,7 +340,7 @@ impl Hub {
             return;
         };
         if sender.send(message).await.is_err() {
-            tracing::debug!(worker, "the worker has ended");
+            self.worker_ended = true;
         }
     }
 }

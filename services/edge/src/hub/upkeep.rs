@@ -3,14 +3,19 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use rowcast_protocol::Micros;
 
 use super::{Done, Entry, Hub};
 use crate::worker::{ToWorker, now};
+
+/// How often old events are let go of.
+const FORGETTING: Duration = Duration::from_secs(5);
 
 impl Hub {
     pub(super) async fn tick(&mut self) {
         self.tell_lost_track();
         self.release_rooms();
+        self.forget_old();
         self.check_heads();
         self.ping();
         self.judge_light().await;
@@ -47,6 +52,18 @@ impl Hub {
         }
         self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
         self.subscribe_more();
+    }
+
+    /// Memory is for those who come back soon.
+    fn forget_old(&mut self) {
+        let moment = now();
+        if moment.instant < self.next_forgetting {
+            return;
+        }
+        self.next_forgetting = moment.instant + FORGETTING;
+        let age = i64::try_from(self.config.recent_age.as_micros()).unwrap_or(i64::MAX);
+        let oldest = Micros(moment.wall.0.saturating_sub(age));
+        self.rooms.values_mut().for_each(|entry| entry.room.forget_before(oldest));
     }
 
     /// Reads the heads of live rooms in turn: a message that pub/sub lost shows there.

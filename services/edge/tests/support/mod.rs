@@ -277,7 +277,7 @@ impl Leader {
             let id = EventId { row: self.next, occurred_at };
             let fragment = event_fragment(id, event_type, &data.to_string(), None, false).into();
             let known = self.rooms.get(room).copied();
-            let (stream, expected) = known.unwrap_or((StreamId(rand::random()), Offset::ZERO));
+            let (stream, expected) = known.unwrap_or((StreamId::first(rand::random()), Offset::ZERO));
             self.rooms.insert(room.to_owned(), (stream, expected.next()));
             let (kind, event_type) = (RecordKind::Event, event_type.to_owned());
             let record = Record { kind, stream, offset: expected.next(), id, event_type, fragment }.encode();
