@@ -3,7 +3,7 @@
 mod support;
 
 use anyhow::Result;
-use rowcast_sandbox::wait_until;
+use rowcast_sandbox::{http_get, wait_until};
 use serde_json::{Value, json};
 use support::{LIMIT, Stage, sign, token, token_until};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -183,7 +183,7 @@ async fn a_wrong_path_names_the_right_one() -> Result<()> {
     assert_eq!(response.status(), 404);
     let body = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
     assert!(body.contains("/api/ws"), "{body}");
-    let (status, body) = support::http_get(&edge.listen, "/").await?;
+    let (status, body) = http_get(&edge.listen, "/").await?;
     assert!(status == 404 && body.contains("/api/ws"), "{body}");
     edge.handshake("/api/ws", &[]).await.map(drop)
 }

@@ -142,7 +142,7 @@ async fn a_restarted_redis_raises_the_generation_and_publishing_goes_on() -> Res
     let before = system.expect_heartbeat("a heartbeat", |_| true).await?;
     system.redis.stop().await?;
     wait_until("it is not ready", PATIENCE, || async {
-        matches!(common::http_get(&listener.admin, "/ready").await, Ok((503, _)))
+        matches!(rowcast_sandbox::http_get(&listener.admin, "/ready").await, Ok((503, _)))
     })
     .await?;
     // Committed while Redis is away.

@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use rowcast_bus::{BusConfig, Command, Keys, PublishLink, Reply, Retention};
 use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{Epoch, EventId, Heartbeat, Micros, Offset, Record, RecordKind, RoomName, StreamId};
-use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, wait_for};
+use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, http_get, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -122,19 +122,6 @@ impl Edge {
     pub async fn admin_page(&self, path: &str) -> Result<(u16, String)> {
         http_get(&self.admin, path).await
     }
-}
-
-/// One GET, as plain as it can be.
-pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await?;
-    let (head, body) = response.split_once("\r\n\r\n").context("no end of headers")?;
-    let status = head.split(' ').nth(1).context("no status")?.parse()?;
-    Ok((status, body.to_owned()))
 }
 
 pub fn token(claim: Value) -> String {

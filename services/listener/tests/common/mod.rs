@@ -11,7 +11,7 @@ use rowcast_bus::{BusConfig, Keys, Loaded, Range, ReadLink};
 use rowcast_protocol::{Heartbeat, RoomName};
 use rowcast_sandbox::{
     Connection, Folder, Launch, Persistence, Postgres, PostgresOptions, Process, Redis, RedisOptions,
-    wait_for,
+    http_get, wait_for,
 };
 
 /// Longer than anything here takes on a machine that is busy with other tests.
@@ -183,16 +183,4 @@ impl Listener {
     pub async fn expect_leading(&self) -> Result<()> {
         rowcast_sandbox::wait_until("it leads", PATIENCE, || self.leads()).await
     }
-}
-
-pub async fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let status = answer.split(' ').nth(1).context("a status")?.parse()?;
-    let body = answer.split_once("\r\n\r\n").context("a body")?.1.to_owned();
-    Ok((status, body))
 }
