@@ -390,6 +390,7 @@ impl World {
             self.resyncs += 1;
         } else if let (Some(old), true) = (client.cursor, answer.resumed) {
             assert_eq!(old.offset, answer.cursor.offset, "resumed somewhere else");
+            assert_eq!(old.generation, self.redis.generation, "resumed in a history that is void");
         } else {
             assert!(client.cursor.is_none(), "a cursor was passed over in silence");
         }
@@ -414,6 +415,16 @@ impl World {
         self.delivered += 1;
         let json: serde_json::Value = serde_json::from_slice(event.json()).expect("JSON");
         assert_eq!(json["room"].as_str(), Some(self.name.as_str()));
+        // The frame goes on in the history that the client knows, which it would resume in.
+        assert_eq!(json["cursor"].as_str(), Some(cursor.to_string().as_str()));
+        let same_place = |record: &&Record| record.stream == event.stream && record.offset == event.offset;
+        if let Some(record) = self.redis.log.iter().find(same_place) {
+            assert_eq!(
+                json["id"].as_str(),
+                Some(record.id.to_string().as_str()),
+                "of a history that is gone"
+            );
+        }
     }
 
     /// Lets everything arrive, and checks that nobody has missed anything.
@@ -492,6 +503,27 @@ fn a_storm_of_resumes_costs_one_read_of_the_log() {
     world.answer_read();
     assert!(world.reads.is_empty() && world.clients.iter().all(|client| client.state == State::Live));
     assert_eq!(world.delivered, 250 * (3 + 2 + 1));
+}
+
+/// What is published while a room is read is not read a second time: under load there would be no end to it.
+#[test]
+fn a_busy_room_is_live_after_one_read() {
+    let mut world = World::new(0);
+    world.races = 0;
+    world.redis.append(false);
+    world.clients.push(Client { cursor: None, state: State::Joining, forged: false });
+    let actions = world.room.join(Join { ticket: 0, resume: Resume::Nothing });
+    world.carry_out(actions);
+    world.subscribe();
+    world.execute_read();
+    world.publish();
+    world.publish();
+    world.arrive();
+    world.arrive();
+    assert!(!world.room.is_live());
+    world.answer_read();
+    assert!(world.room.is_live() && world.reads.is_empty());
+    assert_eq!(world.room.cursor().offset, world.redis.offset);
 }
 
 #[test]
