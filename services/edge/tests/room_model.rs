@@ -304,7 +304,7 @@ impl World {
         };
         let gone: Vec<_> =
             (0..self.clients.len()).filter(|i| self.clients[*i].state == State::Gone).collect();
-        let (resume, cursor, forged) = match self.rng.random_range(0..8) {
+        let (resume, cursor, forged) = match self.rng.random_range(0..9) {
             0 => (Resume::Nothing, None, false),
             1 => (Resume::Unreadable, None, true),
             2 => {
@@ -314,6 +314,12 @@ impl World {
             3 => {
                 let forged = Cursor { stream: StreamId(u64::MAX), ..head };
                 (Resume::After(forged), Some(forged), true)
+            }
+            // Another edge was a little behind this one.
+            4 if head.stream != StreamId::NONE => {
+                let behind = self.rng.random_range(0..4);
+                let cursor = Cursor { offset: Offset(head.offset.0.saturating_sub(behind)), ..head };
+                (Resume::After(cursor), Some(cursor), false)
             }
             _ => match gone.first() {
                 Some(&old) => {
