@@ -35,6 +35,12 @@ pub enum StoreError {
     /// A hot standby can neither be listened on nor written to.
     #[error("this PostgreSQL is a standby in recovery: Rowcast needs the primary")]
     NotPrimary,
+    /// Notifications of the application's can not be read from such a database.
+    #[error(
+        "this database has no encoding (SQL_ASCII), so notifications may hold bytes that are not text: plain mode \
+         (listener.channels) needs a database with an encoding, such as UTF8"
+    )]
+    NoEncoding,
     /// The schema is missing or older than this program.
     #[error("the schema rowcast is not there, or not complete: run `rowcast migrate`")]
     NotMigrated,
@@ -64,6 +70,7 @@ impl StoreError {
             Self::Postgres(_) | Self::Ended(_) => "connection",
             Self::Pooler { .. } => "pooler",
             Self::NotPrimary => "not_primary",
+            Self::NoEncoding => "no_encoding",
             Self::NotMigrated => "not_migrated",
             Self::Migration(_) => "migration",
             Self::Unexpected(_) => "unexpected",

@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use lead::{Election, LeadSession, Standby};
 pub use migration::{Report, migrate};
 pub use outbox::{Page, Row};
-pub use session::{Session, SessionOptions, connect};
+pub use session::{Note, Session, SessionOptions, Subscription, connect};
 pub use state::{Identity, State};
 pub use watches::{OnError, WatchOptions, Watched, Watches};
 

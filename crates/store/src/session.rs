@@ -1,11 +1,12 @@
 //! One connection to PostgreSQL with the task that drives it. What is said over it is not here.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, tls::NoTlsStream};
 
@@ -33,14 +34,57 @@ impl SessionOptions {
     }
 }
 
+/// A notification on a channel of the application's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The channel, as `pg_notify` was given it.
+    pub channel: String,
+    /// Whatever was sent: at most 7,999 bytes, and not necessarily JSON.
+    pub payload: String,
+}
+
+/// The notifications of channels of the application's ([`Session::subscribe`]).
+pub struct Subscription {
+    notes: mpsc::Receiver<Note>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Subscription {
+    /// The next one; `None` once the connection has ended.
+    pub async fn next(&mut self) -> Option<Note> {
+        self.notes.recv().await
+    }
+
+    /// How many were dropped since this was last asked, because nobody took them in time.
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// The driver's end of a subscription.
+struct Subscriber {
+    notes: mpsc::Sender<Note>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Subscriber {
+    /// Never waits: the connection's other answers are behind it. What does not fit is dropped and counted.
+    fn pass_on(&self, channel: &str, payload: &str) {
+        if self.notes.try_send(Note { channel: channel.to_owned(), payload: payload.to_owned() }).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A connection and its driver. Dropping it closes both.
 ///
-/// Notifications arrive as two coalescing signals: any number of them between two looks is one. Nothing queues up,
-/// so a reader that is busy costs no memory; what has to be read is in the outbox.
+/// Rowcast's own notifications arrive as two coalescing signals: any number of them between two looks is one. Nothing
+/// queues up, so a reader that is busy costs no memory; what has to be read is in the outbox.
 pub struct Session {
     client: Client,
     doorbell: Arc<Notify>,
     departure: Arc<Notify>,
+    subscriber: Arc<OnceLock<Subscriber>>,
     ended: watch::Receiver<Option<String>>,
     driver: Driver,
 }
@@ -71,9 +115,39 @@ impl Session {
         let (client, connection) = connect(url, options).await?;
         let doorbell = Arc::new(Notify::new());
         let departure = Arc::new(Notify::new());
+        let subscriber = Arc::new(OnceLock::new());
         let (ended_tx, ended) = watch::channel(None);
-        let driver = tokio::spawn(drive(connection, doorbell.clone(), departure.clone(), ended_tx));
-        Ok(Self { client, doorbell, departure, ended, driver: Driver(driver) })
+        let heard = Heard {
+            doorbell: doorbell.clone(),
+            departure: departure.clone(),
+            subscriber: subscriber.clone(),
+        };
+        let driver = tokio::spawn(drive(connection, heard, ended_tx));
+        Ok(Self { client, doorbell, departure, subscriber, ended, driver: Driver(driver) })
+    }
+
+    /// LISTENs to channels of the application's, once in a session's life. At most `bound` notifications wait; more
+    /// are dropped and counted. Refuses a database without an encoding: what it hands out need not be UTF-8, and
+    /// such a notification would end the connection.
+    ///
+    /// # Errors
+    /// As any statement; [`StoreError::Unexpected`] where this session has subscribed before.
+    pub async fn subscribe(&self, channels: &[String], bound: usize) -> Result<Subscription, StoreError> {
+        let encoding =
+            self.client.query_one("SELECT current_setting('server_encoding') = 'SQL_ASCII'", &[]).await?;
+        if encoding.try_get(0)? {
+            return Err(StoreError::NoEncoding);
+        }
+        let (sender, notes) = mpsc::channel(bound);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let subscriber = Subscriber { notes: sender, dropped: dropped.clone() };
+        if self.subscriber.set(subscriber).is_err() {
+            return Err(StoreError::Unexpected("a second subscription of one session".to_owned()));
+        }
+        let listen: Vec<String> =
+            channels.iter().map(|channel| format!("LISTEN \"{}\"", channel.replace('"', "\"\""))).collect();
+        self.client.batch_execute(&listen.join("; ")).await?;
+        Ok(Subscription { notes, dropped })
     }
 
     /// For statements.
@@ -132,20 +206,33 @@ impl Drop for Driver {
     }
 }
 
-async fn drive(
-    mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+/// Where a connection's notifications go.
+struct Heard {
     doorbell: Arc<Notify>,
     departure: Arc<Notify>,
+    subscriber: Arc<OnceLock<Subscriber>>,
+}
+
+impl Heard {
+    fn note(&self, channel: &str, payload: &str) {
+        match (channel, self.subscriber.get()) {
+            (DOORBELL_CHANNEL, _) => self.doorbell.notify_one(),
+            (LEADER_CHANNEL, _) => self.departure.notify_one(),
+            (_, Some(subscriber)) => subscriber.pass_on(channel, payload),
+            (other, None) => tracing::debug!(channel = other, "a notification that nobody asked for"),
+        }
+    }
+}
+
+async fn drive(
+    mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+    heard: Heard,
     ended: watch::Sender<Option<String>>,
 ) {
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let reason = loop {
         match messages.next().await {
-            Some(Ok(AsyncMessage::Notification(note))) => match note.channel() {
-                DOORBELL_CHANNEL => doorbell.notify_one(),
-                LEADER_CHANNEL => departure.notify_one(),
-                other => tracing::debug!(channel = other, "a notification that nobody asked for"),
-            },
+            Some(Ok(AsyncMessage::Notification(note))) => heard.note(note.channel(), note.payload()),
             Some(Ok(AsyncMessage::Notice(notice))) => tracing::debug!(%notice, "PostgreSQL says"),
             Some(Ok(_)) => {}
             Some(Err(error)) => break StoreError::Postgres(error).to_string(),

@@ -7,6 +7,7 @@ use rowcast_store::{RowKey, StoreError};
 
 use crate::backoff::Backoff;
 use crate::history;
+use crate::plain;
 use crate::publisher::Published;
 use crate::term::{Lost, Term};
 
@@ -76,14 +77,18 @@ pub(crate) async fn clean(term: &Term<'_>) -> Result<(), StoreError> {
 }
 
 async fn delete(term: &Term<'_>, rows: &[Published]) -> Result<(), StoreError> {
-    for row in rows {
+    // What plain mode heard never stood in the outbox.
+    let stored = || rows.iter().filter(|row| !plain::is_plain(row.id));
+    for row in stored() {
         if let Some(reason) = row.poison {
             term.cleaner.dead_letter(&outbox_row(row), reason).await?;
             term.setting.metrics.on_dead_letter(row.id.row, reason);
         }
     }
-    let keys: Vec<RowKey> = rows.iter().map(key).collect();
-    term.cleaner.delete(&keys).await?;
+    let keys: Vec<RowKey> = stored().map(key).collect();
+    if !keys.is_empty() {
+        term.cleaner.delete(&keys).await?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use rowcast_process::config::shared::{
 use rowcast_process::config::{duration, size};
 use serde::{Deserialize, Serialize};
 
+use crate::plain::{self, Channel, Paths};
 use crate::publisher::Limits;
 
 /// The whole of it.
@@ -62,6 +63,18 @@ pub struct ListenerConfig {
     /// `ROWCAST_LISTENER__REMEMBERED_ROOMS`: rooms whose place in Redis is remembered, 100000 by default. A forgotten
     /// one costs one more question to Redis with its next event.
     pub remembered_rooms: usize,
+    /// `ROWCAST_LISTENER__CHANNELS`: plain mode: channels that existing triggers notify with JSON, none by default. Each is
+    /// a name, or a table of `channel` and any of `room`, `room_field`, `type`, `type_field`, where fields need paths of
+    /// their own. Such events are delivered at most once.
+    pub channels: Vec<Channel>,
+    /// `ROWCAST_LISTENER__PLAIN_ROOM_FIELD`: where the room stands in their payloads, `merchantId,data.merchantId` by
+    /// default; the first path that is there counts.
+    #[serde(deserialize_with = "plain::one_or_more")]
+    pub plain_room_field: Paths,
+    /// `ROWCAST_LISTENER__PLAIN_TYPE_FIELD`: where the type stands, `type` by default; where it is not there, the type is the
+    /// channel's name.
+    #[serde(deserialize_with = "plain::one_or_more")]
+    pub plain_type_field: Paths,
     /// `ROWCAST_LISTENER__STOP_TIMEOUT`: how long a stop may take to hand over, `10s` by default.
     #[serde(with = "duration")]
     pub stop_timeout: Duration,
@@ -76,6 +89,9 @@ impl Default for ListenerConfig {
             batch_bytes: 1 << 20,
             max_event_bytes: 1 << 20,
             remembered_rooms: 100_000,
+            channels: Vec::new(),
+            plain_room_field: vec!["merchantId".to_owned(), "data.merchantId".to_owned()],
+            plain_type_field: vec!["type".to_owned()],
             stop_timeout: Duration::from_secs(10),
         }
     }
@@ -110,7 +126,7 @@ impl Config {
             !self.installation.is_empty() && !self.installation.contains(['{', '}', ':']),
             "`installation` must not be empty nor contain any of {{ }} :"
         );
-        Ok(())
+        plain::validate(&self.listener)
     }
 
     /// The publisher's bounds.

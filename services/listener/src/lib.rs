@@ -16,6 +16,7 @@ mod history;
 mod metrics;
 mod past;
 mod pending;
+pub mod plain;
 pub mod publisher;
 mod reader;
 mod room;

@@ -5,6 +5,7 @@ use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use rowcast_protocol::{Epoch, Generation};
 
+use crate::plain::PlainMetrics;
 use crate::term::Lost;
 
 /// The listener's metrics.
@@ -23,6 +24,7 @@ pub(crate) struct ListenerMetrics {
     pub heartbeats: IntCounter,
     pub moved: IntCounter,
     pub streams: IntCounter,
+    pub plain: PlainMetrics,
     take_overs: IntCounter,
     terms_lost: IntCounterVec,
     refusals: IntCounterVec,
@@ -67,6 +69,7 @@ impl ListenerMetrics {
             heartbeats: on.counter("rowcast_listener_heartbeats_total", "Heartbeats that Redis took.")?,
             moved: on.counter("rowcast_listener_moved_total", "Commands that found another head.")?,
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,
+            plain: PlainMetrics::new(on)?,
             take_overs: on.counter("rowcast_listener_take_overs_total", "Times that it took the lead.")?,
             terms_lost: on.counter_vec(
                 "rowcast_listener_terms_lost_total",

@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::election::Leadership;
 use crate::history::{self, Known};
 use crate::publisher::Publisher;
-use crate::{cleaner, reader, sender};
+use crate::{cleaner, plain, reader, sender};
 
 /// How long the deletion of what was published may hold up a planned stop.
 const LAST_DELETION: Duration = Duration::from_secs(3);
@@ -69,6 +69,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let options = SessionOptions::new("rowcast-listener cleaner");
     let mut cleaner = Cleaner::connect(setting.config.database.url.expose(), &options).await?;
     let (known, generation) = history::recognise(setting, &mut cleaner).await?;
+    let plain = plain::listen(&setting.config.listener, &setting.metrics.plain, session.session()).await?;
 
     let mut leadership = Leadership::Standby;
     leadership.elected(asked_at);
@@ -95,6 +96,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let ended = tokio::select! {
         ended = publishing => ended,
         lost = reader::run(&term, &mut session) => Err(lost),
+        never = plain::run(&term, plain) => match never {},
     };
     ended?;
     hand_over(&term, session).await
