@@ -132,7 +132,7 @@ pub struct Room<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     join: Join<T>,
-    /// Whether Redis was read since the join came.
+    /// Whether a read has begun since the join came. It is judged when that read is here.
     checked: bool,
 }
 
@@ -290,8 +290,7 @@ impl<T> Room<T> {
             actions.extend(self.published(record));
         }
         if self.phase == Phase::Live {
-            let mut waiting = std::mem::take(&mut self.waiting);
-            waiting.iter_mut().for_each(|waiting| waiting.checked = true);
+            let waiting = std::mem::take(&mut self.waiting);
             actions.extend(self.settle(waiting));
         }
         actions
@@ -367,6 +366,8 @@ impl<T> Room<T> {
     /// Begins a read. Until its result is here, published events are only noted.
     fn load(&mut self) -> Action<T> {
         self.phase = Phase::Loading;
+        // Who comes later may know more than this read will see.
+        self.waiting.iter_mut().for_each(|waiting| waiting.checked = true);
         if self.positioned && !self.void {
             return Action::Load(Range::After { offset: self.offset, count: self.page_count() });
         }
