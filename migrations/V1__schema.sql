@@ -34,7 +34,7 @@ CREATE TABLE rowcast.outbox (
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     truncated   boolean     NOT NULL DEFAULT false,
     room        text        NOT NULL CHECK (octet_length(room) BETWEEN 1 AND 200),
-    type        text        NOT NULL,
+    type        text        NOT NULL CHECK (octet_length(type) BETWEEN 1 AND 150 AND NOT starts_with(type, 'rowcast.')),
     data        json        NOT NULL,
     changed     text[],
     traceparent text
@@ -59,8 +59,17 @@ CREATE TABLE rowcast.watches (
     all_columns     boolean     NOT NULL,
     watched_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- Everybody who may watch sees all of them, and changes those of tables that are theirs: what is written here is
+-- acted on by others.
+ALTER TABLE rowcast.watches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seen ON rowcast.watches FOR SELECT USING (true);
+CREATE POLICY added_by_owner ON rowcast.watches FOR INSERT WITH CHECK (
+    pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = relation), 'USAGE'));
+CREATE POLICY taken_by_owner ON rowcast.watches FOR DELETE USING (
+    coalesce(pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = relation), 'USAGE'), true));
 
--- Failures inside triggers. One that lost events is a hole in history until the leader has settled it.
+-- Failures inside triggers: of each table and operation about one a second, whatever their number
+-- (rowcast.trigger_failures counts them). One that lost events is a hole in history until the leader has settled it.
 CREATE TABLE rowcast.trigger_error (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -72,6 +81,7 @@ CREATE TABLE rowcast.trigger_error (
     lost        boolean     NOT NULL,
     settled     boolean     NOT NULL DEFAULT false
 );
+CREATE INDEX trigger_error_time ON rowcast.trigger_error (occurred_at);
 CREATE INDEX trigger_error_open ON rowcast.trigger_error (occurred_at) WHERE lost AND NOT settled;
 
 -- Wishes that the generation be raised, from applications' transactions. They add rows and never update
@@ -119,15 +129,27 @@ CREATE SEQUENCE rowcast.doorbell AS bigint MINVALUE 0 START 0;
 -- How many changed rows gave no event because their merchant was NULL or not 1 to 200 bytes long.
 CREATE SEQUENCE rowcast.unusable_merchants AS bigint MINVALUE 0 START 0;
 SELECT setval('rowcast.unusable_merchants', 0);
+-- How many statements' triggers failed; how many of these could not even be recorded, and up to which of them the
+-- leader has answered. Sequences, because no lock and no rollback stands in their way.
+CREATE SEQUENCE rowcast.trigger_failures AS bigint MINVALUE 0 START 0;
+SELECT setval('rowcast.trigger_failures', 0);
+CREATE SEQUENCE rowcast.unrecorded_failures AS bigint MINVALUE 0 START 0;
+SELECT setval('rowcast.unrecorded_failures', 0);
+CREATE SEQUENCE rowcast.unrecorded_settled AS bigint MINVALUE 0 START 0;
+SELECT setval('rowcast.unrecorded_settled', 0);
 
 GRANT USAGE ON SCHEMA rowcast TO rowcast_writer, rowcast_watcher, rowcast_publisher, rowcast_listener;
 GRANT USAGE, CREATE ON SCHEMA rowcast_triggers TO rowcast_watcher WITH GRANT OPTION;
 GRANT USAGE ON SCHEMA rowcast TO rowcast_watcher WITH GRANT OPTION;
 
 GRANT INSERT ON rowcast.outbox, rowcast.trigger_error, rowcast.raise_request TO rowcast_writer;
-GRANT USAGE ON SEQUENCE rowcast.unusable_merchants TO rowcast_writer;
+GRANT USAGE ON SEQUENCE rowcast.unusable_merchants, rowcast.trigger_failures, rowcast.unrecorded_failures
+    TO rowcast_writer;
+-- To find a failure that another transaction has recorded a moment ago, and to hold it open (FOR SHARE asks for the
+-- right to update something). Only rowcast.trigger_failed has this role's rights.
+GRANT SELECT (id, occurred_at, relation, operation, lost, settled), UPDATE (id) ON rowcast.trigger_error TO rowcast_writer;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.watches TO rowcast_watcher;
+GRANT SELECT, INSERT, DELETE ON rowcast.watches TO rowcast_watcher;
 
 GRANT SELECT, DELETE, UPDATE (tx) ON rowcast.outbox TO rowcast_listener;
 GRANT SELECT, UPDATE ON rowcast.state TO rowcast_listener;
@@ -136,4 +158,6 @@ GRANT SELECT, DELETE ON rowcast.raise_request TO rowcast_listener;
 GRANT SELECT, DELETE, UPDATE (settled) ON rowcast.trigger_error TO rowcast_listener;
 GRANT SELECT ON rowcast.watches TO rowcast_listener;
 GRANT USAGE, SELECT, UPDATE ON SEQUENCE rowcast.leader_epoch, rowcast.floor, rowcast.doorbell TO rowcast_listener;
-GRANT SELECT ON SEQUENCE rowcast.unusable_merchants TO rowcast_listener;
+GRANT SELECT ON SEQUENCE rowcast.unusable_merchants, rowcast.trigger_failures, rowcast.unrecorded_failures
+    TO rowcast_listener;
+GRANT SELECT, UPDATE ON SEQUENCE rowcast.unrecorded_settled TO rowcast_listener;

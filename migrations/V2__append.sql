@@ -70,16 +70,41 @@ END
 $$;
 
 -- Records that a trigger failed; `lost` says whether events were lost by it. Never fails itself.
+--
+-- A trigger that fails for good would fill the table, so a failure that is like another's of the last second adds no
+-- record. It holds that one open instead, by a share lock to the end of its transaction: the leader must not settle a
+-- loss before the transaction that suffered it has ended. Only READ COMMITTED sees what the others have recorded, so
+-- elsewhere each transaction adds one.
 CREATE FUNCTION rowcast.trigger_failed(relation oid, table_name text, operation text, state text, message text, lost boolean)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
+#variable_conflict use_variable
+DECLARE
+    kind  CONSTANT text        := format('<%s %s %s>', relation, operation, lost);
+    told  CONSTANT text        := coalesce(current_setting('rowcast.failed', true), '');
+    since CONSTANT timestamptz := clock_timestamp() - interval '1 second';
 BEGIN
-    INSERT INTO rowcast.trigger_error (relation, table_name, operation, sqlstate, message, lost)
-    VALUES (relation, table_name, operation, state, left(message, 1000), lost);
-    PERFORM rowcast.ring();
+    PERFORM nextval('rowcast.trigger_failures');
+    IF position(kind IN told) > 0 THEN
+        RETURN;
+    END IF;
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        PERFORM FROM rowcast.trigger_error AS e
+          WHERE e.occurred_at > since AND e.relation = relation AND e.operation = operation AND e.lost = lost AND NOT e.settled
+          ORDER BY e.occurred_at DESC LIMIT 1 FOR SHARE SKIP LOCKED;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' OR NOT FOUND THEN
+        INSERT INTO rowcast.trigger_error (relation, table_name, operation, sqlstate, message, lost)
+        VALUES (relation, table_name, operation, state, left(message, 1000), lost);
+        PERFORM rowcast.ring();
+    END IF;
+    PERFORM set_config('rowcast.failed', told || kind, true);
 EXCEPTION WHEN OTHERS THEN
+    IF lost THEN
+        PERFORM nextval('rowcast.unrecorded_failures');
+    END IF;
     RAISE WARNING 'rowcast: a failed trigger of % could not be recorded: %', table_name, SQLERRM;
 END
 $$;

@@ -83,6 +83,18 @@ AS $$
       FROM unnest(columns) WITH ORDINALITY AS c (name, n)
 $$;
 
+-- SQL for a column of a row t of a transition table. A virtual generated column is NULL there, so it is computed; its
+-- expression names columns alone, so t must be the only table in its FROM.
+CREATE FUNCTION rowcast.transition_column(relation regclass, column_name text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((
+        SELECT format('(%s)', pg_get_expr(d.adbin, d.adrelid))
+          FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE a.attrelid = relation AND a.attname = column_name AND a.attgenerated = 'v'), format('t.%I', column_name))
+$$;
+
 -- Where a trigger's events come from: a SELECT over its transition tables that yields part, n (their order), room,
 -- type, data, changed and the key columns k1, k2, …. `payload` is NULL for plain columns.
 --
@@ -103,7 +115,8 @@ DECLARE
     columns  CONSTANT text[] := watched.columns;
     merchant CONSTANT text := array_position(columns, watched.merchant_column)::text;
     identity CONSTANT text[] := watched.key_columns || watched.merchant_column;
-    picked   text;        -- the watched columns of a row as c1, c2, …
+    picked   text;        -- the watched columns of a row of a transition table as c1, c2, …
+    standing text;        -- the same of a row of the table itself
     whole    text := '';  -- the payload function's argument
     data     text := 'row_to_json(named)';
     changed  text;
@@ -112,17 +125,22 @@ DECLARE
     fresh    text;        -- OLD rows of a deletion, else NEW rows: n, gone, picked, whole
     moved    text;        -- whether the statement itself had moved a row that is gone
 BEGIN
-    SELECT string_agg(format('t.%I AS c%s', name, n), ', ' ORDER BY n),
+    SELECT string_agg(format('%s AS c%s', rowcast.transition_column(watched.relation, name), n), ', ' ORDER BY n),
+           string_agg(format('t.%I AS c%s', name, n), ', ' ORDER BY n),
            string_agg(format('CASE WHEN %s THEN %L END',
                              rowcast.difference_of(watched.relation, name, 'o.c' || n, 'w.c' || n), name), ', ' ORDER BY n),
            string_agg(format('o.c%s AS o%s, w.c%s AS w%s', n, n, n, n), ', ' ORDER BY n),
-           string_agg(format('t.%I = r.%I', name, name), ' AND ') FILTER (WHERE name = ANY (watched.key_columns)),
+           string_agg(rowcast.same_key(watched.relation, name, format('t.%I', name), format('r.%I', name)), ' AND ')
+               FILTER (WHERE name = ANY (watched.key_columns)),
            string_agg(rowcast.difference_of(watched.relation, name, 'o.c' || n, 'w.r' || n), ' OR ')
                FILTER (WHERE name = ANY (identity))
-      INTO picked, changed, carried, same_key, moved
+      INTO picked, standing, changed, carried, same_key, moved
       FROM unnest(columns) WITH ORDINALITY AS c (name, n);
     IF payload IS NOT NULL AND operation <> 'delete' THEN
-        SELECT format(', ROW(%s)::%s AS whole', string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum), watched.relation)
+        SELECT format(', ROW(%s)::%s AS whole', string_agg(
+                   CASE WHEN nested THEN format('t.%I', a.attname)
+                        ELSE rowcast.transition_column(watched.relation, a.attname) END, ', ' ORDER BY a.attnum),
+                   watched.relation)
           INTO whole
           FROM pg_attribute AS a
          WHERE a.attrelid = watched.relation AND a.attnum > 0 AND NOT a.attisdropped;
@@ -135,7 +153,7 @@ BEGIN
     IF operation = 'delete' THEN
         fresh := format('SELECT row_number() OVER () AS n, %s FROM old_rows AS t', picked);
         IF nested THEN
-            fresh := fresh || format(' WHERE NOT EXISTS (SELECT FROM %s AS r WHERE %s AND r.%I::text = t.%I::text)',
+            fresh := fresh || format(' WHERE NOT EXISTS (SELECT FROM %s AS r WHERE %s AND r.%I::text COLLATE "C" = t.%I::text COLLATE "C")',
                                      watched.relation, same_key, watched.merchant_column, watched.merchant_column);
         END IF;
     ELSIF NOT nested THEN
@@ -145,7 +163,7 @@ BEGIN
             'SELECT r."rowcast n" AS n, t.%1$I IS NULL AS gone, %2$s%3$s, %4$s
                FROM (SELECT row_number() OVER () AS "rowcast n", t.* FROM new_rows AS t) AS r
                LEFT JOIN %5$s AS t ON %6$s',
-            watched.key_columns[1], picked, whole,
+            watched.key_columns[1], standing, whole,
             (SELECT string_agg(format('r.%I AS r%s', name, n), ', ' ORDER BY n)
                FROM unnest(columns) WITH ORDINALITY AS c (name, n) WHERE name = ANY (identity)),
             watched.relation, same_key);
@@ -184,6 +202,24 @@ BEGIN
         rowcast.key_columns_of(watched, 'w.w'), rowcast.under_own_names(columns, 'w.w'),
         CASE WHEN nested THEN format('AND NOT (p.paired AND w.gone AND NOT (%s))', moved) ELSE '' END);
 END
+$$;
+
+-- SQL that is true where a key column has equal values in two rows, by the operator of the primary key itself: it
+-- may live in any schema, and the index serves no other.
+CREATE FUNCTION rowcast.same_key(relation regclass, column_name text, one text, other text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('%s OPERATOR(%I.%s) %s', one, n.nspname, o.oprname, other)
+      FROM pg_index AS i
+     CROSS JOIN unnest(i.indkey::int2[], i.indclass::oid[]) AS k (attnum, opclass)
+      JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND a.attname = column_name
+      JOIN pg_opclass AS c ON c.oid = k.opclass
+      JOIN pg_amop AS m ON m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+                       AND m.amopstrategy = 3
+      JOIN pg_operator AS o ON o.oid = m.amopopr
+      JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+     WHERE i.indrelid = relation AND i.indisprimary
 $$;
 
 -- The key columns of an alias as k1, k2, …, in the key's order.
@@ -225,6 +261,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format(
         'IF position(%1$L IN coalesce(current_setting(''rowcast.nested'', true), '''')) > 0 THEN
+            IF row_security_active(%4$s::oid) THEN
+                RAISE EXCEPTION ''a write was nested in this statement, and row-level security hides rows from the table''''s owner'';
+            END IF;
             %2$s
         ELSE
             %3$s
@@ -234,7 +273,7 @@ AS $$
         END IF;',
         format('<%s>', watched.relation::oid),
         rowcast.trigger_statement(watched, operation, payload, true),
-        rowcast.trigger_statement(watched, operation, payload, false))
+        rowcast.trigger_statement(watched, operation, payload, false), watched.relation::oid)
 $$;
 
 -- The body of a trigger function. Failures are caught once a statement; a failing payload function costs its
@@ -260,7 +299,14 @@ BEGIN
     ELSE
         work := rowcast.trigger_work(watched, operation, NULL);
         IF watched.payload IS NOT NULL AND operation <> 'delete' THEN
-            work := format(E'BEGIN\n%s\n%s\n%s\nEND;', rowcast.trigger_work(watched, operation, watched.payload),
+            -- Called by name: whoever may create functions there could otherwise put another in a dropped one's place.
+            work := format(E'BEGIN\n%s\n%s\n%s\n%s\nEND;',
+                           format('IF (SELECT p.proowner FROM pg_proc AS p WHERE p.oid = to_regprocedure(%1$L))
+                                      IS DISTINCT FROM (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+                                       RAISE EXCEPTION ''the payload function %% is gone, or has another owner'', %1$L
+                                             USING ERRCODE = ''undefined_function'';
+                                   END IF;', watched.payload::oid::regprocedure::text),
+                           rowcast.trigger_work(watched, operation, watched.payload),
                            format(failed, 'the payload function failed, plain columns are sent', name, 'false'), work);
         END IF;
     END IF;
@@ -390,6 +436,40 @@ BEGIN
 END
 $$;
 
+-- A name in rowcast_triggers that nobody has taken. Whoever may watch may create functions there: one that was there
+-- before must neither be used nor stand in the way.
+CREATE FUNCTION rowcast.free_name(relation regclass, operation text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text := format('t%s_%s', relation::oid, operation);
+    n    int  := 1;
+BEGIN
+    WHILE EXISTS (SELECT FROM pg_proc AS p WHERE p.pronamespace = 'rowcast_triggers'::regnamespace AND p.proname = name) LOOP
+        n := n + 1;
+        name := format('t%s_%s_%s', relation::oid, operation, n);
+    END LOOP;
+    RETURN name;
+END
+$$;
+
+-- Hangs a trigger function on one table.
+CREATE FUNCTION rowcast.hang_trigger(target regclass, operation text, function_name text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning'
+AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE TRIGGER rowcast_%1$s AFTER %2$s ON %3$s %4$s FOR EACH STATEMENT EXECUTE FUNCTION rowcast_triggers.%5$I()',
+        operation, upper(operation), target,
+        CASE operation WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
+                       WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
+                       WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END,
+        function_name);
+END
+$$;
+
 -- Makes one trigger function and hangs it on the table and on all below it. Compiling (jit) took half the time of a
 -- statement of 50,000 rows, without making it faster.
 CREATE FUNCTION rowcast.install_trigger(watched rowcast.watches, operation text, owner regrole) RETURNS void
@@ -397,30 +477,25 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning'
 AS $$
 DECLARE
-    function_name CONSTANT text := format('rowcast_triggers.t%s_%s', watched.relation::oid, operation);
+    name CONSTANT text := rowcast.free_name(watched.relation, operation);
     target regclass;
 BEGIN
     EXECUTE format(
-        'CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+        'CREATE FUNCTION rowcast_triggers.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
             SET search_path = pg_catalog, pg_temp SET lock_timeout = ''100ms'' SET jit = off AS %L',
-        function_name, rowcast.trigger_body(watched, operation));
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s() FROM PUBLIC', function_name);
+        name, rowcast.trigger_body(watched, operation));
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast_triggers.%I() FROM PUBLIC', name);
     FOR target IN SELECT rowcast.family(watched.relation) LOOP
-        EXECUTE format(
-            'CREATE OR REPLACE TRIGGER rowcast_%1$s AFTER %2$s ON %3$s %4$s FOR EACH STATEMENT EXECUTE FUNCTION %5$s()',
-            operation, upper(operation), target,
-            CASE operation WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
-                           WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
-                           WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END,
-            function_name);
+        PERFORM rowcast.hang_trigger(target, operation, name);
     END LOOP;
-    IF owner::oid <> current_user::regrole::oid THEN
-        EXECUTE format('ALTER FUNCTION %s() OWNER TO %s', function_name, owner);
+    IF owner::oid <> (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        EXECUTE format('ALTER FUNCTION rowcast_triggers.%I() OWNER TO %s', name, owner);
     END IF;
 END
 $$;
 
--- Takes one trigger from the table and all below it, and every function that only these used.
+-- Takes one trigger from the table and all below it, and every function that only these used. One that belongs to
+-- somebody else (the table had another owner) is left behind: nothing calls it.
 CREATE FUNCTION rowcast.remove_trigger(relation regclass, operation text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning'
@@ -429,13 +504,14 @@ DECLARE
     hung record;
 BEGIN
     FOR hung IN
-        SELECT t.tgrelid::regclass AS target, t.tgfoid::regprocedure AS called
+        SELECT t.tgrelid::regclass AS target, t.tgfoid AS function, t.tgfoid::regprocedure AS called,
+               pg_has_role(p.proowner, 'USAGE') AS mine
           FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
          WHERE t.tgrelid IN (SELECT rowcast.family(relation)) AND t.tgname = 'rowcast_' || operation
            AND p.pronamespace = 'rowcast_triggers'::regnamespace
     LOOP
         EXECUTE format('DROP TRIGGER rowcast_%s ON %s', operation, hung.target);
-        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = hung.called) THEN
+        IF hung.mine AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = hung.function) THEN
             EXECUTE format('DROP FUNCTION %s', hung.called);
         END IF;
     END LOOP;
@@ -517,6 +593,12 @@ BEGIN
     FOR target IN SELECT rowcast.family(relation) LOOP
         PERFORM rowcast.lock_for_triggers(target);
     END LOOP;
+    -- Whoever owned it a moment ago need not own it now.
+    PERFORM rowcast.check_table(relation);
+    SELECT relowner::regrole INTO owner FROM pg_class WHERE oid = relation;
+    IF payload IS NOT NULL THEN
+        PERFORM rowcast.check_payload(relation, payload);
+    END IF;
     PERFORM rowcast.grant_append(owner);
     FOREACH one IN ARRAY '{insert,update,delete,truncate}'::text[] LOOP
         PERFORM rowcast.remove_trigger(relation, one);
@@ -563,6 +645,9 @@ REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA rowcast FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     rowcast.find_column(regclass, text), rowcast.need_column(regclass, text), rowcast.family(regclass),
     rowcast.difference_of(regclass, text, text, text), rowcast.under_own_names(text[], text),
+    rowcast.same_key(regclass, text, text, text), rowcast.transition_column(regclass, text),
+    rowcast.free_name(regclass, text),
+    rowcast.hang_trigger(regclass, text, text),
     rowcast.key_columns_of(rowcast.watches, text), rowcast.trigger_source(rowcast.watches, text, regproc, boolean),
     rowcast.trigger_statement(rowcast.watches, text, regproc, boolean),
     rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),

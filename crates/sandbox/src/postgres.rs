@@ -147,6 +147,15 @@ impl Postgres {
         self.port
     }
 
+    /// Its major version.
+    ///
+    /// # Panics
+    /// When its data folder is gone.
+    pub fn version(&self) -> u32 {
+        let text = std::fs::read_to_string(self.place.data().join("PG_VERSION"));
+        text.ok().and_then(|text| text.trim().parse().ok()).expect("a data folder says its version")
+    }
+
     /// The postmaster's process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -1,7 +1,9 @@
-//! A migrated database of a test's own.
+//! A migrated database of a test's own, on this system's PostgreSQL or on another version.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
-use rowcast_sandbox::{Connection, Postgres};
+use rowcast_sandbox::{Connection, Postgres, PostgresOptions, find_postgres, postgres_unavailable};
 use rowcast_store::{Election, LeadSession, Row, SessionOptions, Standby};
 use serde_json::Value;
 
@@ -33,7 +35,83 @@ pub fn updated(room: &str, type_: &str, changed: &[&str], data: Value) -> Event 
     }
 }
 
+/// Which PostgreSQL a case runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The newest that the system has.
+    Systems,
+    /// The one that `make setup` brings.
+    Brought,
+}
+
+/// What `make setup` brings besides the system's own.
+const BROUGHT: u32 = 18;
+
+/// Names a case that is to hold on each version: two tests, each with a migrated database.
+macro_rules! on_each_version {
+    ($($case:ident),+ $(,)?) => {$(
+        mod $case {
+            #[tokio::test]
+            async fn on_this_systems_postgresql() -> anyhow::Result<()> {
+                crate::database::case(crate::database::Version::Systems, super::$case).await
+            }
+            #[tokio::test]
+            async fn on_postgresql_18() -> anyhow::Result<()> {
+                crate::database::case(crate::database::Version::Brought, super::$case).await
+            }
+        }
+    )+};
+}
+pub(crate) use on_each_version;
+
+/// Runs a case. Where the version can not be had on this machine, it says so and does nothing.
+pub async fn case<F: Future<Output = Result<()>>>(
+    version: Version,
+    body: impl FnOnce(Database) -> F,
+) -> Result<()> {
+    match Database::on(version).await? {
+        Some(database) => body(database).await,
+        None => Ok(()),
+    }
+}
+
+/// The version to ask the sandbox for; nothing where it can not be had.
+fn wanted(version: Version) -> Result<Option<Option<u32>>> {
+    match version {
+        Version::Systems => Ok(Some(None)),
+        Version::Brought => match (find_postgres(Some(BROUGHT)), postgres_unavailable(BROUGHT)) {
+            (Ok(_), _) => Ok(Some(Some(BROUGHT))),
+            (Err(_), Some(reason)) => {
+                eprintln!("SKIPPED: there is no PostgreSQL {BROUGHT} here ({reason})");
+                Ok(None)
+            }
+            (Err(missing), None) => Err(missing.into()),
+        },
+    }
+}
+
 impl Database {
+    /// Migrated, on a version's shared server.
+    async fn on(version: Version) -> Result<Option<Self>> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let server = match wanted(version)? {
+            None => return Ok(None),
+            Some(None) => Postgres::shared().await?,
+            Some(Some(major)) => Postgres::shared_of(major).await?,
+        };
+        let name = format!("case_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let url = server.create_database(&name).await?;
+        rowcast_store::migrate(&url).await?;
+        let client = server.connect(&name).await?;
+        Ok(Some(Self { url, name, server, client }))
+    }
+
+    /// What the sandbox is to start for a case that needs settings of its own.
+    pub fn options(&self) -> PostgresOptions {
+        let major = self.server.version();
+        PostgresOptions { version: Some(major), ..PostgresOptions::default() }
+    }
+
     /// Empty: not even migrated.
     pub async fn empty(name: &str) -> Result<Self> {
         let server = Postgres::shared().await?;
@@ -51,6 +129,22 @@ impl Database {
     pub async fn run(&self, sql: &str) -> Result<()> {
         self.client.batch_execute(sql).await?;
         Ok(())
+    }
+
+    /// Says what the server answers to a statement that it refuses.
+    pub async fn refusal(&self, sql: &str) -> String {
+        refusal(&self.client, sql).await
+    }
+
+    /// A role of this database alone (roles are the server's, and tests share it), and a connection of its own.
+    pub async fn role(&self, name: &str, member_of: &str) -> Result<(String, Connection)> {
+        let role = format!("{}_{name}", self.name);
+        self.run(&format!("CREATE ROLE {role} LOGIN")).await?;
+        if !member_of.is_empty() {
+            self.run(&format!("GRANT {member_of} TO {role}")).await?;
+        }
+        let client = Connection::open(&self.server.url_for(&role, &self.name)).await?;
+        Ok((role, client))
     }
 
     pub async fn another(&self) -> Result<Connection> {
@@ -112,6 +206,11 @@ pub async fn read_all(lead: &mut LeadSession, limit: usize) -> Result<Vec<Row>> 
             return Ok(rows);
         }
     }
+}
+
+/// What the server answers to a statement that it refuses.
+pub async fn refusal(client: &Connection, sql: &str) -> String {
+    words(&client.batch_execute(sql).await.expect_err(sql))
 }
 
 /// The server's own words, with the hint.

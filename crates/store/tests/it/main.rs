@@ -1,6 +1,7 @@
 //! The store against a real PostgreSQL. One binary, one server; every test has a database of its own.
 #![allow(clippy::unwrap_used)]
 
+mod cases;
 mod database;
 mod leading;
 mod migrating;

@@ -1,0 +1,6 @@
+//! What the write path promises, case by case, on each PostgreSQL that is here. A case is named for its promise.
+
+mod rows;
+mod sessions;
+mod statements;
+mod tables;
