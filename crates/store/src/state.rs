@@ -100,10 +100,13 @@ impl Cleaner {
         .await
     }
 
-    /// Raises the generation if triggers have lost events, and marks these losses as answered for.
+    /// Raises the generation if triggers have lost events, and marks these losses as answered for. A record that is
+    /// locked stands for a transaction that is still running too (`rowcast.trigger_failed`), and waits for its end.
     pub async fn settle_losses(&self) -> Result<Option<Generation>, StoreError> {
         self.raise_for(
-            "WITH lost AS (UPDATE rowcast.trigger_error SET settled = true WHERE lost AND NOT settled
+            "WITH whole AS MATERIALIZED (
+                    SELECT id FROM rowcast.trigger_error WHERE lost AND NOT settled FOR UPDATE SKIP LOCKED),
+                  lost AS (UPDATE rowcast.trigger_error SET settled = true WHERE id IN (SELECT id FROM whole)
                            RETURNING table_name),
                   why AS (SELECT 'trigger failed: ' || string_agg(DISTINCT table_name, ', ') AS cause FROM lost)",
         )

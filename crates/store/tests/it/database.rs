@@ -1,11 +1,13 @@
 //! A migrated database of a test's own, on this system's PostgreSQL or on another version.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use rowcast_sandbox::{Connection, Postgres, PostgresOptions, find_postgres, postgres_unavailable};
-use rowcast_store::{Election, LeadSession, Row, SessionOptions, Standby};
+use rowcast_store::{Election, LeadSession, Ring, Row, SessionOptions, Standby};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 pub struct Database {
     pub url: String,
@@ -99,9 +101,18 @@ impl Database {
             Some(None) => Postgres::shared().await?,
             Some(Some(major)) => Postgres::shared_of(major).await?,
         };
+        // Migrated once a server; the cases copy it.
+        static TEMPLATES: [OnceCell<()>; 2] = [const { OnceCell::const_new() }; 2];
+        let migrate = || async {
+            let url = server.create_database("cases").await?;
+            rowcast_store::migrate(&url).await?;
+            anyhow::Ok(())
+        };
+        TEMPLATES[usize::from(version == Version::Brought)].get_or_try_init(migrate).await?;
         let name = format!("case_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let url = server.create_database(&name).await?;
-        rowcast_store::migrate(&url).await?;
+        let maker = server.connect("postgres").await?;
+        maker.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE cases")).await?;
+        let url = server.url_of(&name);
         let client = server.connect(&name).await?;
         Ok(Some(Self { url, name, server, client }))
     }
@@ -199,7 +210,7 @@ impl Database {
 pub async fn read_all(lead: &mut LeadSession, limit: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     loop {
-        let page = lead.read(limit).await?;
+        let page = lead.read(NonZeroUsize::new(limit).unwrap(), Ring::Leave).await?;
         assert!(page.rows.len() <= limit, "a page of {} rows", page.rows.len());
         rows.extend(page.rows);
         if !page.more {

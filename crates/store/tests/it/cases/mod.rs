@@ -1,5 +1,9 @@
 //! What the write path promises, case by case, on each PostgreSQL that is here. A case is named for its promise.
 
+mod drift;
+mod escalation;
+mod failures;
+mod payloads;
 mod rows;
 mod sessions;
 mod statements;
