@@ -9,6 +9,7 @@
 //! - [`migrate`], [`Watches`]: for the command line.
 
 mod cleaner;
+mod drift;
 mod error;
 mod lead;
 mod migration;
@@ -20,6 +21,7 @@ mod values;
 mod watches;
 
 pub use cleaner::{Backlog, Cleaner, RowKey};
+pub use drift::{Drift, Inspection, inspect, settle_unrecorded};
 pub use error::StoreError;
 pub use lead::{Election, LeadSession, Standby};
 pub use migration::{Report, migrate};

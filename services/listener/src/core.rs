@@ -58,6 +58,8 @@ pub(crate) struct Core {
     heartbeat_due: Instant,
     pub raise_requested: bool,
     pub losses_are_quiet: bool,
+    /// Why changes of a watched table are not sent although nothing fails.
+    pub drift: Option<String>,
 }
 
 impl Core {
@@ -76,6 +78,7 @@ impl Core {
             heartbeat_due: now,
             raise_requested: false,
             losses_are_quiet: false,
+            drift: None,
         }
     }
 
@@ -153,7 +156,10 @@ impl Core {
             generation: self.generation.0,
             lag_ms: u64::try_from(self.lag(now).as_millis()).unwrap_or(u64::MAX),
             at: Micros::from_system_time(SystemTime::now()).0,
-            impaired: self.last_loss.map(|_| "a trigger failed and lost events".to_owned()),
+            impaired: self
+                .last_loss
+                .map(|_| "a trigger failed and lost events".to_owned())
+                .or_else(|| self.drift.clone()),
         })
     }
 

@@ -92,7 +92,7 @@ pub(crate) async fn recognise_redis(
     Ok(Ok(()))
 }
 
-async fn raise(term: &Term<'_>, cause: &str) -> Result<(), StoreError> {
+pub(crate) async fn raise(term: &Term<'_>, cause: &str) -> Result<(), StoreError> {
     let generation = term.cleaner.raise_generation(cause).await?;
     term.setting.metrics.on_generation_raised(generation, cause);
     term.core().set_generation(generation, Instant::now());

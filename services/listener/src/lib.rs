@@ -11,6 +11,7 @@ mod candidate;
 mod cleaner;
 pub mod config;
 mod core;
+mod drift;
 pub mod election;
 mod history;
 mod metrics;

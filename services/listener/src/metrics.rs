@@ -5,6 +5,7 @@ use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use rowcast_protocol::{Epoch, Generation};
 
+use crate::drift::DriftMetrics;
 use crate::plain::PlainMetrics;
 use crate::term::Lost;
 
@@ -25,6 +26,7 @@ pub(crate) struct ListenerMetrics {
     pub moved: IntCounter,
     pub streams: IntCounter,
     pub plain: PlainMetrics,
+    pub drift: DriftMetrics,
     take_overs: IntCounter,
     terms_lost: IntCounterVec,
     refusals: IntCounterVec,
@@ -70,6 +72,7 @@ impl ListenerMetrics {
             moved: on.counter("rowcast_listener_moved_total", "Commands that found another head.")?,
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,
             plain: PlainMetrics::new(on)?,
+            drift: DriftMetrics::new(on)?,
             take_overs: on.counter("rowcast_listener_take_overs_total", "Times that it took the lead.")?,
             terms_lost: on.counter_vec(
                 "rowcast_listener_terms_lost_total",

@@ -97,6 +97,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         ended = publishing => ended,
         lost = reader::run(&term, &mut session) => Err(lost),
         never = plain::run(&term, plain) => match never {},
+        never = crate::drift::run(&term) => match never {},
     };
     ended?;
     hand_over(&term, session).await
