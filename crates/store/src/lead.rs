@@ -21,6 +21,7 @@ pub struct Standby {
 }
 
 /// What came of an attempt.
+#[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub enum Election {
     /// This process leads now.
     Elected(Box<LeadSession>),

@@ -208,8 +208,8 @@ async fn names_put_in_the_way_of_the_search_path_are_not_taken(db: Database) -> 
     assert_eq!(db.failures().await?, []);
     assert_eq!(db.number("SELECT count(*) FROM rowcast.outbox").await?, 6);
     // Neither does watching look there, whoever calls it.
-    db.run(&format!("SET search_path = evil, pg_catalog; SELECT rowcast.watch('app.t', 'm'); SELECT rowcast.unwatch('app.t');
-                     SELECT rowcast.watch('app.t', 'm'); SELECT rowcast.drift(); SELECT rowcast.repair(); RESET search_path"))
+    db.run("SET search_path = evil, pg_catalog; SELECT rowcast.watch('app.t', 'm'); SELECT rowcast.unwatch('app.t');
+                     SELECT rowcast.watch('app.t', 'm'); SELECT rowcast.drift(); SELECT rowcast.repair(); RESET search_path")
         .await?;
     let owners = text(&db, "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'rowcast_triggers'::regnamespace").await?;
     assert_eq!(owners, [role]);
