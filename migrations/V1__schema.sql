@@ -143,6 +143,7 @@ GRANT USAGE, CREATE ON SCHEMA rowcast_triggers TO rowcast_watcher WITH GRANT OPT
 GRANT USAGE ON SCHEMA rowcast TO rowcast_watcher WITH GRANT OPTION;
 
 GRANT INSERT ON rowcast.outbox, rowcast.trigger_error, rowcast.raise_request TO rowcast_writer;
+GRANT SELECT ON SEQUENCE rowcast.doorbell TO rowcast_writer;
 GRANT USAGE ON SEQUENCE rowcast.unusable_merchants, rowcast.trigger_failures, rowcast.unrecorded_failures
     TO rowcast_writer;
 -- To find a failure that another transaction has recorded a moment ago, and to hold it open (FOR SHARE asks for the

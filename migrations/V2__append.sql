@@ -13,13 +13,21 @@ AS $$
     END
 $$;
 
--- Wakes the leader when this transaction commits. A session or role says SET rowcast.doorbell = off to stay
--- silent. PREPARE TRANSACTION fails after a NOTIFY, so where it is possible the leader reads on a timer instead.
+-- Wakes the leader when this transaction commits, if it sleeps: rowcast.doorbell holds the time (ms since 1970) until
+-- which it wants that, a few seconds from now. A committing NOTIFY holds a lock of the whole cluster, so nobody rings
+-- in vain. Call it after inserting: by the lock on the outbox the leader finds those who looked before it went to sleep.
+-- A session or role says SET rowcast.doorbell = off to stay silent. PREPARE TRANSACTION fails after a NOTIFY, so where
+-- it is possible the leader reads on a timer instead, unless it is told 'on'.
 CREATE FUNCTION rowcast.ring() RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- An expression of functions alone costs half a microsecond; SELECT last_value FROM rowcast.doorbell ten times that.
+    IF (pg_sequence_last_value('rowcast.doorbell') - (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+        BETWEEN 1 AND 10000) IS NOT TRUE THEN
+        RETURN;
+    END IF;
     CASE coalesce(current_setting('rowcast.doorbell', true), '')
         WHEN 'off' THEN RETURN;
         WHEN 'on' THEN NULL;
@@ -145,7 +153,7 @@ BEGIN
     END IF;
     ALTER VIEW rowcast.append OWNER TO rowcast_writer;
     FOREACH f IN ARRAY ARRAY[
-        'publish(text, text, json)', 'request_raise(text)', 'unusable_merchant()',
+        'ring()', 'publish(text, text, json)', 'request_raise(text)', 'unusable_merchant()',
         'trigger_failed(oid, text, text, text, text, boolean)'] LOOP
         EXECUTE format('ALTER FUNCTION rowcast.%s OWNER TO rowcast_writer', f);
     END LOOP;

@@ -1,16 +1,16 @@
 //! The second connection of a leader: everything that must be durable, and what may take longer than a read.
 
+use crate::StoreError;
 use crate::session::{Session, SessionOptions};
 use crate::values::Timestamp;
-use crate::{Row, StoreError};
 
 /// Identifies a row of the outbox. The time belongs to it: after a crash under `synchronous_commit = off` PostgreSQL
 /// can give out an id twice, and the second row must not be deleted for the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
-    /// [`Row::id`].
+    /// [`crate::Row::id`].
     pub id: i64,
-    /// [`Row::occurred_at_micros`].
+    /// [`crate::Row::occurred_at_micros`].
     pub occurred_at_micros: i64,
 }
 
@@ -89,7 +89,7 @@ impl Cleaner {
     }
 
     /// Keeps a row that can not be encoded, with the reason. It is deleted like any other, afterwards.
-    pub async fn dead_letter(&self, row: &Row, reason: &str) -> Result<(), StoreError> {
+    pub async fn dead_letter(&self, row: RowKey, reason: &str) -> Result<(), StoreError> {
         self.session
             .client()
             .execute(

@@ -1,10 +1,12 @@
 //! Leadership: a session advisory lock on the connection that reads the outbox. When to try, and what a leader does,
 //! is the listener's.
 
+use std::num::NonZeroUsize;
+
 use rowcast_protocol::Epoch;
 
-use crate::outbox::{Page, Reads};
-use crate::reading::{Query, Reading};
+use crate::outbox::{Bell, Page, Reads, Ring};
+use crate::reading::{Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
 use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
 
@@ -100,6 +102,7 @@ pub struct LeadSession {
     session: Session,
     backend_pid: i32,
     epoch: Epoch,
+    rings_by_default: bool,
     reads: Reads,
     reading: Reading,
 }
@@ -111,13 +114,24 @@ impl LeadSession {
         // Listening comes before the first read: what commits in between rings.
         client.batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}")).await?;
         let row = client
-            .query_one("SELECT nextval('rowcast.leader_epoch'), last_value FROM rowcast.floor", &[])
+            .query_one(
+                "SELECT nextval('rowcast.leader_epoch'), last_value,
+                        CASE coalesce(current_setting('rowcast.doorbell', true), '')
+                            WHEN 'on' THEN true WHEN 'off' THEN false
+                            ELSE current_setting('max_prepared_transactions') = '0' END
+                   FROM rowcast.floor",
+                &[],
+            )
             .await
             .map_err(StoreError::from_statement)?;
         let epoch = Epoch(unsigned(row.try_get(0)?)?);
         let floor = unsigned(row.try_get(1)?)?;
+        let rings_by_default = row.try_get(2)?;
         let reads = Reads::prepare(client).await?;
-        Ok(Self { session, backend_pid, epoch, reads, reading: Reading::from_floor(floor) })
+        // Setting the doorbell must not wait for a disk: it means nothing after a crash.
+        client.batch_execute("SET synchronous_commit = off").await?;
+        let reading = Reading::from_floor(floor);
+        Ok(Self { session, backend_pid, epoch, rings_by_default, reads, reading })
     }
 
     /// The number of this leadership.
@@ -125,23 +139,30 @@ impl LeadSession {
         self.epoch
     }
 
-    /// Reads the next page, and by that proves that the lock is still held: an error means that it may not be. Stamp
-    /// the proof with the time at which this was called, not at which it returned.
+    /// Whether sessions of this database ring while the doorbell is set. They do not where transactions can be
+    /// prepared (`max_prepared_transactions`), unless the database is told `rowcast.doorbell = on`.
+    pub fn rings_by_default(&self) -> bool {
+        self.rings_by_default
+    }
+
+    /// Reads the next page, sets the doorbell, and by that proves that the lock is still held: an error means that it
+    /// may not be. Stamp the proof with the time at which this was called, not at which it returned.
     ///
     /// May be cancelled: what was not returned is read again. Without new rows the page is empty. The limit bounds
     /// what a statement looks at; a page has at most that many rows.
-    pub async fn read(&mut self, limit: usize) -> Result<Page, StoreError> {
+    pub async fn read(&mut self, limit: NonZeroUsize, ring: Ring) -> Result<Page, StoreError> {
+        let limit = limit.get();
         let client = self.session.client();
         let (rows, about) = match self.reading.query() {
             Query::Difference { since } => {
-                let mut answer = self.reads.difference(client, since, limit).await?;
+                let mut answer = self.reads.difference(client, ring, since, limit).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 let rows = std::mem::take(&mut answer.rows);
                 let rows = self.reading.on_difference(answer.snapshot.clone(), rows, limit, |row| row.id);
                 (rows, answer)
             }
             Query::Window { since, until, after } => {
-                let mut answer = self.reads.window(client, since, until, after, limit).await?;
+                let mut answer = self.reads.window(client, ring, since, until, after, limit).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 self.reading.on_window(answer.last);
                 (std::mem::take(&mut answer.rows), answer)
@@ -153,7 +174,28 @@ impl LeadSession {
             server_now_micros: about.server_now_micros,
             raise_requested: about.raise_requested,
             last_loss_micros: about.last_loss_micros,
+            bell: about.bell,
         })
+    }
+
+    /// Proves that the lock is still held, as [`LeadSession::read`] does, without reading.
+    pub async fn prove(&self, ring: Ring) -> Result<Bell, StoreError> {
+        let (pid, bell) = self.reads.proof(self.session.client(), ring).await?;
+        same_process(self.backend_pid, pid)?;
+        Ok(bell)
+    }
+
+    /// The transactions that may have inserted into the outbox and had not ended, prepared ones included. Asked after
+    /// the doorbell was set, these are all that may have found it silent before.
+    pub async fn writers(&self) -> Result<Vec<u64>, StoreError> {
+        let (pid, writers) = self.reads.writers(self.session.client()).await?;
+        same_process(self.backend_pid, pid)?;
+        Ok(writers)
+    }
+
+    /// What has been read: every row of the transactions that this snapshot sees was returned.
+    pub fn seen(&self) -> &Snapshot {
+        self.reading.seen()
     }
 
     /// The floor that may be made durable ([`crate::Cleaner::set_floor`]) once deletions are, given the smallest `tx`
@@ -167,6 +209,7 @@ impl LeadSession {
         let seen = i64::try_from(seen.0)
             .map_err(|_| StoreError::Unexpected(format!("epoch {seen} leaves no room above it")))?;
         let client = self.session.client();
+        client.batch_execute("SET synchronous_commit = on").await?;
         client
             .execute(
                 "SELECT setval('rowcast.leader_epoch', $1) FROM rowcast.leader_epoch WHERE last_value < $1",
@@ -175,6 +218,7 @@ impl LeadSession {
             .await?;
         let row = client.query_one("SELECT nextval('rowcast.leader_epoch'), pg_backend_pid()", &[]).await?;
         same_process(self.backend_pid, row.try_get(1)?)?;
+        client.batch_execute("SET synchronous_commit = off").await?;
         self.epoch = Epoch(unsigned(row.try_get(0)?)?);
         Ok(self.epoch)
     }
@@ -184,13 +228,13 @@ impl LeadSession {
         &self.session
     }
 
-    /// A planned stop: gives the lock back, tells the standbys, and closes.
+    /// A planned stop: silences the doorbell, gives the lock back, tells the standbys, and closes.
     pub async fn unlock_and_announce(self) -> Result<(), StoreError> {
         // The announcement goes out at the statement's commit, after the lock is free.
         self.session
             .client()
             .execute(
-                "SELECT pg_advisory_unlock($1, $2), pg_notify($3, '')",
+                "SELECT setval('rowcast.doorbell', 0), pg_advisory_unlock($1, $2), pg_notify($3, '')",
                 &[&LOCK_CLASS, &LEADER_LOCK, &LEADER_CHANNEL],
             )
             .await?;

@@ -25,7 +25,7 @@ pub use drift::{Drift, Inspection, inspect, settle_unrecorded};
 pub use error::StoreError;
 pub use lead::{Election, LeadSession, Standby};
 pub use migration::{Report, migrate};
-pub use outbox::{Page, Row};
+pub use outbox::{Bell, Page, Ring, Row};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};
 pub use state::{Identity, State};
 pub use watches::{OnError, WatchOptions, Watched, Watches};

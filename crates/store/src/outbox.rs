@@ -42,7 +42,7 @@ impl Row {
 }
 
 /// The answer to one read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// By ascending id within one difference.
     pub rows: Vec<Row>,
@@ -55,12 +55,45 @@ pub struct Page {
     /// When a trigger last lost events that no raised generation has answered for yet, in µs since 1970
     /// ([`crate::Cleaner::settle_losses`]).
     pub last_loss_micros: Option<i64>,
+    /// The doorbell as the statement found it.
+    pub bell: Bell,
+}
+
+/// What a statement of the leader's does to the doorbell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// Nothing.
+    Leave,
+    /// Commits ring for so many ms from now.
+    For(u32),
+    /// Nobody rings any more.
+    Off,
+}
+
+impl Ring {
+    fn parameter(self) -> Option<i64> {
+        match self {
+            Self::Leave => None,
+            Self::For(millis) => Some(i64::from(millis)),
+            Self::Off => Some(0),
+        }
+    }
+}
+
+/// The doorbell as a statement found it, before it changed anything.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bell {
+    /// For how long commits would still ring, in ms; zero or less where nobody rings.
+    pub left_millis: i64,
+    /// How full PostgreSQL's queue of notifications is, 0–1.
+    pub queue: f64,
 }
 
 /// The rows of one statement and what came with them.
 pub(crate) struct Answer {
     pub(crate) rows: Vec<Row>,
     pub(crate) snapshot: Snapshot,
+    pub(crate) bell: Bell,
     /// The last id that the statement looked at.
     pub(crate) last: Option<i64>,
     pub(crate) server_now_micros: i64,
@@ -69,7 +102,17 @@ pub(crate) struct Answer {
     pub(crate) last_loss_micros: Option<i64>,
 }
 
-const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss";
+const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss,
+    bell.left_millis, bell.queue";
+/// Looks at the doorbell, then sets it: for so many ms, or to none where the parameter is 0. Not a transaction's: it
+/// holds at once.
+const BELL: &str = "bell AS MATERIALIZED (
+    SELECT was.left_millis, pg_notification_queue_usage() AS queue,
+           CASE WHEN $1::bigint > 0 THEN setval('rowcast.doorbell', was.millis + $1::bigint)
+                WHEN $1::bigint = 0 THEN setval('rowcast.doorbell', 0) END
+      FROM (SELECT d.last_value - t.millis AS left_millis, t.millis
+              FROM rowcast.doorbell AS d,
+                   (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis) AS t) AS was)";
 const NOW: &str = "now AS MATERIALIZED (
     SELECT pg_current_snapshot() AS snapshot, clock_timestamp() AS clock,
            EXISTS (SELECT FROM rowcast.raise_request) AS raise_requested,
@@ -80,6 +123,8 @@ const COLUMNS: &str = "id, tx, occurred_at, room, type, data, changed, truncated
 pub(crate) struct Reads {
     difference: Statement,
     window: Statement,
+    proof: Statement,
+    writers: Statement,
 }
 
 impl Reads {
@@ -98,39 +143,49 @@ impl Reads {
         // Of the transactions that were running at P only the ended ones are looked up: the rows of a long one
         // that goes on would be visited by every read.
         let difference = format!(
-            "WITH {NOW},
+            "WITH {NOW}, {BELL},
              ended AS MATERIALIZED (
-                SELECT coalesce(array_agg(tx), '{{}}') AS txs FROM now, unnest($2::xid8[]) AS tx
+                SELECT coalesce(array_agg(tx), '{{}}') AS txs FROM now, unnest($3::xid8[]) AS tx
                  WHERE pg_visible_in_snapshot(tx, now.snapshot)),
              fresh AS MATERIALIZED (
-                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $1::xid8 LIMIT $3::bigint)
+                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
                 UNION ALL
-                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $3::bigint))
-             SELECT {ABOUT}, NULL::bigint, fresh.* FROM now LEFT JOIN fresh ON true"
+                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint))
+             SELECT {ABOUT}, NULL::bigint, fresh.* FROM now CROSS JOIN bell LEFT JOIN fresh ON true"
         );
         let window = format!(
-            "WITH {NOW},
+            "WITH {NOW}, {BELL},
              looked_at AS MATERIALIZED (
-                SELECT {COLUMNS} FROM rowcast.outbox WHERE id > $5::bigint ORDER BY id LIMIT $3::bigint),
+                SELECT {COLUMNS} FROM rowcast.outbox WHERE id > $6::bigint ORDER BY id LIMIT $4::bigint),
              wanted AS MATERIALIZED (
                 SELECT * FROM looked_at
-                 WHERE (tx >= $1::xid8 OR tx = ANY ($2::xid8[])) AND pg_visible_in_snapshot(tx, $4::text::pg_snapshot))
-             SELECT {ABOUT}, (SELECT max(id) FROM looked_at), wanted.* FROM now LEFT JOIN wanted ON true"
+                 WHERE (tx >= $2::xid8 OR tx = ANY ($3::xid8[])) AND pg_visible_in_snapshot(tx, $5::text::pg_snapshot))
+             SELECT {ABOUT}, (SELECT max(id) FROM looked_at), wanted.* FROM now CROSS JOIN bell LEFT JOIN wanted ON true"
         );
-        let (difference, window) = tokio::try_join!(client.prepare(&difference), client.prepare(&window))
-            .map_err(StoreError::from_statement)?;
-        Ok(Self { difference, window })
+        let proof = format!("WITH {BELL} SELECT pg_backend_pid(), bell.left_millis, bell.queue FROM bell");
+        let (difference, window, proof, writers) = tokio::try_join!(
+            client.prepare(&difference),
+            client.prepare(&window),
+            client.prepare(&proof),
+            client.prepare(WRITERS)
+        )
+        .map_err(StoreError::from_statement)?;
+        Ok(Self { difference, window, proof, writers })
     }
 
     /// Up to about twice `limit` rows, in any order; more than `limit` says that they do not fit.
     pub(crate) async fn difference(
         &self,
         client: &Client,
+        ring: Ring,
         since: &Snapshot,
         limit: usize,
     ) -> Result<Answer, StoreError> {
         let rows = client
-            .query(&self.difference, &[&Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))])
+            .query(
+                &self.difference,
+                &[&ring.parameter(), &Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))],
+            )
             .await?;
         decode(&rows)
     }
@@ -139,6 +194,7 @@ impl Reads {
     pub(crate) async fn window(
         &self,
         client: &Client,
+        ring: Ring,
         since: &Snapshot,
         until: &Snapshot,
         after: i64,
@@ -147,13 +203,50 @@ impl Reads {
         let rows = client
             .query(
                 &self.window,
-                &[&Xid(since.xmax), &running(since), &bound(limit), &until.to_string(), &after],
+                &[
+                    &ring.parameter(),
+                    &Xid(since.xmax),
+                    &running(since),
+                    &bound(limit),
+                    &until.to_string(),
+                    &after,
+                ],
             )
             .await?;
         let mut answer = decode(&rows)?;
         answer.rows.sort_unstable_by_key(|row| row.id);
         Ok(answer)
     }
+
+    /// The server process and the doorbell.
+    pub(crate) async fn proof(&self, client: &Client, ring: Ring) -> Result<(i32, Bell), StoreError> {
+        let row = client.query_one(&self.proof, &[&ring.parameter()]).await?;
+        Ok((row.try_get(0)?, Bell { left_millis: row.try_get(1)?, queue: row.try_get(2)? }))
+    }
+
+    /// The transactions that may have inserted into the outbox and have not ended.
+    pub(crate) async fn writers(&self, client: &Client) -> Result<(i32, Vec<u64>), StoreError> {
+        let row = client.query_one(&self.writers, &[]).await?;
+        let xmax = row.try_get::<_, Xid>(1)?.0;
+        let ids: Vec<i64> = row.try_get(2)?;
+        Ok((row.try_get(0)?, ids.into_iter().map(|id| widen(id, xmax)).collect()))
+    }
+}
+
+/// All locks in one look: a transaction that is being prepared moves its locks, and is seen before or after. Whoever
+/// holds the lock without a number of its own has inserted nothing.
+const WRITERS: &str = "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks WHERE granted)
+    SELECT pg_backend_pid(), pg_snapshot_xmax(pg_current_snapshot()),
+           ARRAY(SELECT DISTINCT t.transactionid::text::bigint
+                   FROM locks AS l JOIN locks AS t USING (virtualtransaction)
+                  WHERE l.locktype = 'relation' AND l.relation = 'rowcast.outbox'::regclass AND l.mode = 'RowExclusiveLock'
+                    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                    AND t.locktype = 'transactionid' AND t.mode = 'ExclusiveLock')";
+
+/// A transaction's whole number, given its lower 32 bits and a number that is not 2³¹ away from it.
+fn widen(id: i64, near: u64) -> u64 {
+    let distance = (id as u32).wrapping_sub(near as u32).cast_signed();
+    near.saturating_add_signed(i64::from(distance))
 }
 
 fn running(snapshot: &Snapshot) -> Vec<Xid> {
@@ -175,28 +268,29 @@ fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
         backend_pid: first.try_get(2)?,
         raise_requested: first.try_get(3)?,
         last_loss_micros: first.try_get::<_, Option<Timestamp>>(4)?.map(|at| at.0),
-        last: first.try_get(5)?,
+        bell: Bell { left_millis: first.try_get(5)?, queue: first.try_get(6)? },
+        last: first.try_get(7)?,
         rows: rows.iter().map(event).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }
 
 /// The event in a row of an answer; nothing where the difference was empty.
 fn event(row: &tokio_postgres::Row) -> Result<Option<Row>, StoreError> {
-    let Some(id) = row.try_get::<_, Option<i64>>(6)? else {
+    let Some(id) = row.try_get::<_, Option<i64>>(8)? else {
         return Ok(None);
     };
     Ok(Some(Row {
         id,
-        tx: row.try_get::<_, Xid>(7)?.0,
-        occurred_at_micros: row.try_get::<_, Timestamp>(8)?.0,
-        room: row.try_get::<_, Text>(9)?.0,
-        type_: row.try_get::<_, Text>(10)?.0,
-        data: row.try_get::<_, Text>(11)?.0,
+        tx: row.try_get::<_, Xid>(9)?.0,
+        occurred_at_micros: row.try_get::<_, Timestamp>(10)?.0,
+        room: row.try_get::<_, Text>(11)?.0,
+        type_: row.try_get::<_, Text>(12)?.0,
+        data: row.try_get::<_, Text>(13)?.0,
         changed: row
-            .try_get::<_, Option<Vec<Text>>>(12)?
+            .try_get::<_, Option<Vec<Text>>>(14)?
             .map(|names| names.into_iter().map(|name| name.0).collect()),
-        truncated: row.try_get(13)?,
-        traceparent: row.try_get::<_, Option<Text>>(14)?.map(|text| text.0),
+        truncated: row.try_get(15)?,
+        traceparent: row.try_get::<_, Option<Text>>(16)?.map(|text| text.0),
     }))
 }
 
@@ -210,4 +304,19 @@ impl<'a> FromSql<'a> for Text {
     }
 
     accepts!(TEXT, JSON);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::widen;
+
+    #[test]
+    fn a_transactions_number_is_widened_to_the_nearest_across_wraparounds() {
+        const ROUND: u64 = 1 << 32;
+        assert_eq!(widen(750, 760), 750);
+        assert_eq!(widen(770, 760), 770);
+        assert_eq!(widen(3, 5 * ROUND + 10), 5 * ROUND + 3);
+        assert_eq!(widen((ROUND - 5) as i64, 5 * ROUND + 10), 5 * ROUND - 5);
+        assert_eq!(widen(4, 5 * ROUND - 10), 5 * ROUND + 4);
+    }
 }

@@ -83,6 +83,7 @@ impl Subscriber {
 pub struct Session {
     client: Client,
     doorbell: Arc<Notify>,
+    rings: Arc<AtomicU64>,
     departure: Arc<Notify>,
     subscriber: Arc<OnceLock<Subscriber>>,
     ended: watch::Receiver<Option<String>>,
@@ -114,16 +115,18 @@ impl Session {
     pub async fn open(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
         let (client, connection) = connect(url, options).await?;
         let doorbell = Arc::new(Notify::new());
+        let rings = Arc::new(AtomicU64::new(0));
         let departure = Arc::new(Notify::new());
         let subscriber = Arc::new(OnceLock::new());
         let (ended_tx, ended) = watch::channel(None);
         let heard = Heard {
             doorbell: doorbell.clone(),
+            rings: rings.clone(),
             departure: departure.clone(),
             subscriber: subscriber.clone(),
         };
         let driver = tokio::spawn(drive(connection, heard, ended_tx));
-        Ok(Self { client, doorbell, departure, subscriber, ended, driver: Driver(driver) })
+        Ok(Self { client, doorbell, rings, departure, subscriber, ended, driver: Driver(driver) })
     }
 
     /// LISTENs to channels of the application's, once in a session's life. At most `bound` notifications wait; more
@@ -162,6 +165,11 @@ impl Session {
     /// The signal that a committed transaction has rung.
     pub fn doorbell(&self) -> &Arc<Notify> {
         &self.doorbell
+    }
+
+    /// How many committed transactions have rung since this was last asked.
+    pub fn take_rings(&self) -> u64 {
+        self.rings.swap(0, Ordering::Relaxed)
     }
 
     /// The signal that a leader has announced its leaving.
@@ -209,6 +217,7 @@ impl Drop for Driver {
 /// Where a connection's notifications go.
 struct Heard {
     doorbell: Arc<Notify>,
+    rings: Arc<AtomicU64>,
     departure: Arc<Notify>,
     subscriber: Arc<OnceLock<Subscriber>>,
 }
@@ -216,7 +225,10 @@ struct Heard {
 impl Heard {
     fn note(&self, channel: &str, payload: &str) {
         match (channel, self.subscriber.get()) {
-            (DOORBELL_CHANNEL, _) => self.doorbell.notify_one(),
+            (DOORBELL_CHANNEL, _) => {
+                self.rings.fetch_add(1, Ordering::Relaxed);
+                self.doorbell.notify_one();
+            }
             (LEADER_CHANNEL, _) => self.departure.notify_one(),
             (_, Some(subscriber)) => subscriber.pass_on(channel, payload),
             (other, None) => tracing::debug!(channel = other, "a notification that nobody asked for"),

@@ -81,7 +81,7 @@ async fn delete(term: &Term<'_>, rows: &[Published]) -> Result<(), StoreError> {
     let stored = || rows.iter().filter(|row| !plain::is_plain(row.id));
     for row in stored() {
         if let Some(reason) = row.poison {
-            term.cleaner.dead_letter(&outbox_row(row), reason).await?;
+            term.cleaner.dead_letter(key(row), reason).await?;
             term.setting.metrics.on_dead_letter(row.id.row, reason);
         }
     }
@@ -94,19 +94,4 @@ async fn delete(term: &Term<'_>, rows: &[Published]) -> Result<(), StoreError> {
 
 fn key(row: &Published) -> RowKey {
     RowKey { id: row.id.row, occurred_at_micros: row.id.occurred_at }
-}
-
-/// The outbox holds the row still; its identity is all that is needed to find it there.
-fn outbox_row(row: &Published) -> rowcast_store::Row {
-    rowcast_store::Row {
-        id: row.id.row,
-        occurred_at_micros: row.id.occurred_at,
-        tx: row.tx,
-        room: String::new(),
-        type_: String::new(),
-        data: String::new(),
-        changed: None,
-        truncated: false,
-        traceparent: None,
-    }
 }

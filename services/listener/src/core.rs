@@ -8,6 +8,7 @@ use rowcast_bus::{Command, Reply};
 use rowcast_protocol::{EventId, Generation, Heartbeat, Micros};
 use rowcast_store::Page;
 
+use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::publisher::{Outcome, Past, Published, Publisher, Row};
 
@@ -44,6 +45,7 @@ pub(crate) struct Asked {
 pub(crate) struct Core {
     pub publisher: Publisher,
     pub leadership: Leadership,
+    pub doorbell: Doorbell,
     visibility: Visibility,
     read_completed: Option<Instant>,
     /// What the last read's snapshot had seen completely.
@@ -63,10 +65,17 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(publisher: Publisher, leadership: Leadership, generation: Generation, now: Instant) -> Self {
+    pub fn new(
+        publisher: Publisher,
+        leadership: Leadership,
+        doorbell: Doorbell,
+        generation: Generation,
+        now: Instant,
+    ) -> Self {
         Self {
             publisher,
             leadership,
+            doorbell,
             visibility: Visibility::default(),
             read_completed: None,
             floor: 0,

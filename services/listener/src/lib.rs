@@ -1,6 +1,6 @@
 //! The listener: one of its replicas leads, reads the outbox and publishes to Redis.
 //!
-//! - [`publisher`], [`election`]: the decisions, as state machines without IO.
+//! - [`publisher`], [`election`], [`doorbell`]: the decisions, as state machines without IO.
 //! - `candidate` → `term` → `reader`, `sender`, `cleaner`: what drives them, from waiting for the lead to the end of one
 //!   leadership.
 //!
@@ -11,6 +11,7 @@ mod candidate;
 mod cleaner;
 pub mod config;
 mod core;
+pub mod doorbell;
 mod drift;
 pub mod election;
 mod history;

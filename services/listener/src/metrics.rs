@@ -21,6 +21,8 @@ pub(crate) struct ListenerMetrics {
     pub publish_seconds: Histogram,
     pub delete_seconds: Histogram,
     pub lag_seconds: Gauge,
+    pub doorbell: IntGauge,
+    pub rings: IntCounter,
     pub pending: IntGauge,
     pub heartbeats: IntCounter,
     pub moved: IntCounter,
@@ -63,6 +65,11 @@ impl ListenerMetrics {
                 "One durable deletion.",
                 times,
             )?,
+            doorbell: on.gauge(
+                "rowcast_listener_doorbell",
+                "1 while every commit rings; 0 while the outbox is read on a timer, or Redis is away.",
+            )?,
+            rings: on.counter("rowcast_listener_rings_total", "Commits that rang.")?,
             lag_seconds: on.float_gauge(
                 "rowcast_listener_lag_seconds",
                 "Age of the oldest visible row that is not in Redis, at the last heartbeat.",

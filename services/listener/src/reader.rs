@@ -1,19 +1,20 @@
-//! The leader's reading: every read is the proof of the lock as well. It waits for the doorbell, and not for long.
+//! The leader's reading: every read is the proof of the lock as well. When it is due the doorbell decides.
 
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use rowcast_process::metrics::seconds_since;
 use rowcast_protocol::Epoch;
-use rowcast_store::{LeadSession, StoreError};
+use rowcast_store::{LeadSession, Page, StoreError};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 
+use crate::doorbell::PROOF_INTERVAL;
 use crate::election::PROOF_LIFETIME;
 use crate::term::{Lost, Term};
 
-/// Reads follow each other at least so often: they prove the lock.
-const PROOF_INTERVAL: Duration = Duration::from_millis(700);
-/// Reads follow each other at most so often under load: one that comes later brings more.
+/// Reads follow each other at most so often while commits ring: one that comes later brings more.
 const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Reads until the lead is lost.
@@ -29,26 +30,58 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
     let page_rows = term.setting.config.listener.read_rows.min(term.setting.config.listener.max_rows);
     loop {
         let sent = Instant::now();
-        // Without room a row is read all the same: a read that returns nothing would prove less.
-        let limit = term.core().publisher.capacity().clamp(1, page_rows);
-        let page = timeout(PROOF_LIFETIME, session.read(limit)).await.map_err(|_| Lost::ProofTooOld)??;
-        term.setting.metrics.read_seconds.observe(seconds_since(sent));
-        let more = page.more;
-        let (asked, fenced) = {
-            let mut core = term.core();
-            let asked = core.on_page(sent, Instant::now(), page, session.floor(None));
-            (asked, core.publisher.fenced())
+        let ring = term.core().doorbell.order(sent);
+        let room = NonZeroUsize::new(term.core().publisher.capacity().min(page_rows));
+        let more = match room {
+            Some(limit) => {
+                let page = within(session.read(limit, ring)).await?;
+                term.setting.metrics.read_seconds.observe(seconds_since(sent));
+                take(term, session, sent, page)
+            }
+            None => {
+                let bell = within(session.prove(ring)).await?;
+                let mut core = term.core();
+                core.leadership.proved(sent);
+                core.doorbell.on_answer(sent, Instant::now(), bell);
+                false
+            }
         };
-        if asked.new_loss {
-            term.setting.metrics.on_trigger_loss();
+        let wants_writers = term.core().doorbell.wants_writers();
+        if wants_writers {
+            let writers = within(session.writers()).await?;
+            term.core().doorbell.on_writers(Instant::now(), writers);
         }
-        term.to_send.notify_one();
-        term.to_clean.notify_one();
+        let fenced = term.core().publisher.fenced();
         if let Some(newer) = fenced {
             outbid(term, session, newer).await?;
         }
         until_next(term, &doorbell, sent, more, page_rows).await;
     }
+}
+
+async fn within<T>(statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, Lost> {
+    Ok(timeout(PROOF_LIFETIME, statement).await.map_err(|_| Lost::ProofTooOld)??)
+}
+
+/// Takes a page that was asked for at `sent`; says whether more is waiting.
+fn take(term: &Term<'_>, session: &LeadSession, sent: Instant, page: Page) -> bool {
+    let (now, more) = (Instant::now(), page.more);
+    let transactions = page.rows.iter().map(|row| row.tx).collect::<HashSet<_>>().len() as u64;
+    let rings = session.session().take_rings();
+    term.setting.metrics.rings.inc_by(rings);
+    let asked = {
+        let mut core = term.core();
+        core.doorbell.on_answer(sent, now, page.bell);
+        core.doorbell.on_read(sent, session.seen(), transactions, rings);
+        term.setting.metrics.doorbell.set(i64::from(core.doorbell.rings()));
+        core.on_page(sent, now, page, session.floor(None))
+    };
+    if asked.new_loss {
+        term.setting.metrics.on_trigger_loss();
+    }
+    term.to_send.notify_one();
+    term.to_clean.notify_one();
+    more
 }
 
 async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: bool, page_rows: usize) {
@@ -63,10 +96,23 @@ async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: boo
     if more {
         return;
     }
+    let (interval, rings) = {
+        let core = term.core();
+        (core.doorbell.interval(Instant::now()), core.doorbell.rings())
+    };
+    let due = tokio::time::Instant::from_std(sent + interval);
+    if !rings {
+        // The sender wakes it only for what changes: a ring before all ring would bring the timer nothing.
+        tokio::select! {
+            () = term.redis_changed.notified() => {}
+            () = sleep_until(due) => {}
+        }
+        return;
+    }
     tokio::select! {
         () = doorbell.notified() => sleep_until(tokio::time::Instant::from_std(sent + LEAST_INTERVAL)).await,
-        () = term.to_read.notified() => {}
-        () = sleep_until(latest) => {}
+        () = term.redis_changed.notified() => {}
+        () = sleep_until(due) => {}
     }
 }
 

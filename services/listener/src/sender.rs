@@ -26,6 +26,7 @@ pub(crate) async fn run(term: &Term<'_>) -> Result<(), Lost> {
         };
         let End::Broken(error) = end else { break };
         term.core().publisher.on_link_lost(Instant::now());
+        term.redis_takes(false);
         term.setting.redis_ready.set_not_ready("no link to Redis");
         term.setting.metrics.on_redis_lost(&error);
         pause(term, backoff.wait()).await;
@@ -41,6 +42,7 @@ async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) ->
         return Ok(End::Broken(error));
     }
     term.setting.redis_ready.set_ready();
+    term.redis_takes(true);
     while !term.setting.shutdown.is_requested() {
         let step = term.core().next_step(Instant::now());
         let sent = match step {
@@ -93,6 +95,7 @@ async fn send(
         metrics.on_scripts_missing();
         link.load_scripts().await?;
     }
+    term.redis_takes(outcome.refused.is_empty());
     if outcome.refused.is_empty() {
         backoff.reset();
     } else {

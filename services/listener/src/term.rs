@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::candidate::Setting;
 use crate::core::Core;
+use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::history::{self, Known};
 use crate::publisher::Publisher;
@@ -51,6 +52,8 @@ pub(crate) struct Term<'a> {
     pub to_send: Notify,
     /// The reader may go on: there is room, or a newer leader was met.
     pub to_read: Notify,
+    /// Redis takes what is read, or does so no more: the doorbell follows.
+    pub redis_changed: Notify,
     /// There may be something to delete or to settle.
     pub to_clean: Notify,
     /// The sender has ended: what is left to do is the last deletion.
@@ -61,6 +64,14 @@ impl Term<'_> {
     /// What the loops share. It is held for moments, never over an await.
     pub fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().expect("a loop that panicked has ended the term")
+    }
+
+    /// Whether Redis takes what is read.
+    pub fn redis_takes(&self, takes: bool) {
+        let changed = self.core().doorbell.on_redis(takes);
+        if changed {
+            self.redis_changed.notify_one();
+        }
     }
 }
 
@@ -74,14 +85,16 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let mut leadership = Leadership::Standby;
     leadership.elected(asked_at);
     let publisher = Publisher::new(session.epoch(), setting.config.limits(), Box::new(rand::random));
+    let doorbell = Doorbell::new(Instant::now(), session.rings_by_default());
     setting.metrics.on_lead(session.epoch());
     let term = Term {
         setting,
         cleaner,
         known: tokio::sync::Mutex::new(known),
-        core: Mutex::new(Core::new(publisher, leadership, generation, Instant::now())),
+        core: Mutex::new(Core::new(publisher, leadership, doorbell, generation, Instant::now())),
         to_send: Notify::new(),
         to_read: Notify::new(),
+        redis_changed: Notify::new(),
         to_clean: Notify::new(),
         sent_all: Notify::new(),
     };

@@ -1,10 +1,11 @@
 //! A migrated database of a test's own, on this system's PostgreSQL or on another version.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use rowcast_sandbox::{Connection, Postgres, PostgresOptions, find_postgres, postgres_unavailable};
-use rowcast_store::{Election, LeadSession, Row, SessionOptions, Standby};
+use rowcast_store::{Election, LeadSession, Ring, Row, SessionOptions, Standby};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -209,7 +210,7 @@ impl Database {
 pub async fn read_all(lead: &mut LeadSession, limit: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     loop {
-        let page = lead.read(limit).await?;
+        let page = lead.read(NonZeroUsize::new(limit).unwrap(), Ring::Leave).await?;
         assert!(page.rows.len() <= limit, "a page of {} rows", page.rows.len());
         rows.extend(page.rows);
         if !page.more {

@@ -1,9 +1,10 @@
 //! One leader at a time.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rowcast_store::{Cleaner, Election, SessionOptions, StoreError};
+use rowcast_store::{Cleaner, Election, Ring, SessionOptions, StoreError};
 
 use crate::database::Database;
 
@@ -31,7 +32,7 @@ async fn the_lock_of_a_leader_that_stopped_is_free_within_four_seconds() -> Resu
     // Connected and silent, as a stopped process is: its kernel still answers.
     let mut stopped = db.lead().await?;
     let since = Instant::now();
-    stopped.read(10).await?;
+    stopped.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?;
     let mut standby = db.standby().await?;
     let epoch = loop {
         match standby.try_lead().await? {
@@ -44,7 +45,7 @@ async fn the_lock_of_a_leader_that_stopped_is_free_within_four_seconds() -> Resu
     assert!(since.elapsed() > Duration::from_secs(2), "a healthy leader must not lose it sooner");
     assert!(epoch > stopped.epoch());
     // Once it goes on, it finds out by the next read, and by the end of its connection.
-    assert!(stopped.read(10).await.is_err());
+    assert!(stopped.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await.is_err());
     assert!(matches!(stopped.session().ended().await, StoreError::Ended(_)));
     Ok(())
 }
@@ -69,10 +70,21 @@ async fn a_killed_session_is_noticed_without_asking() -> Result<()> {
 async fn commits_ring_the_leader_and_many_rings_are_one() -> Result<()> {
     let db = Database::migrated("ringing").await?;
     let lead = db.lead().await?;
+    lead.prove(Ring::For(3_000)).await?;
     for _ in 0..20 {
         db.run("SELECT rowcast.publish('a', 'a.b', '1')").await?;
     }
+    let rung = async {
+        let mut rings = 0;
+        while rings < 20 {
+            rings += lead.session().take_rings();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), rung).await?;
     tokio::time::timeout(Duration::from_secs(5), lead.session().doorbell().notified()).await?;
+    let again = tokio::time::timeout(Duration::from_millis(50), lead.session().doorbell().notified());
+    assert!(again.await.is_err(), "one signal is left of them");
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Reading by snapshot difference, on a real outbox.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Result;
-use rowcast_store::{Cleaner, Row, SessionOptions};
+use rowcast_store::{Cleaner, Ring, Row, SessionOptions};
 
 use crate::database::{Database, read_all};
 
@@ -41,13 +42,13 @@ async fn a_backlog_is_read_in_pages_by_id_without_what_commits_meanwhile() -> Re
     late.execute(PUBLISH, &[&"late"]).await?;
     db.run("SELECT rowcast.publish('a', 'a.b', to_json(n::text)) FROM generate_series(1, 1000) AS n").await?;
     let mut lead = db.lead().await?;
-    let mut rows = lead.read(100).await?.rows;
-    rows.extend(lead.read(100).await?.rows);
+    let mut rows = lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?.rows;
+    rows.extend(lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?.rows);
     // Both are before the page that comes next, or in it, by their ids; neither was there when reading began.
     late.batch_execute("COMMIT").await?;
     db.client.execute(PUBLISH, &[&"new"]).await?;
     loop {
-        let page = lead.read(100).await?;
+        let page = lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?;
         rows.extend(page.rows);
         if !page.more {
             break;
@@ -101,7 +102,7 @@ async fn a_page_tells_the_servers_time_and_everything_about_a_row() -> Result<()
          SET rowcast.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'; UPDATE t SET v = 'y'",
     )
     .await?;
-    let page = lead.read(10).await?;
+    let page = lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?;
     let row = &page.rows[0];
     assert_eq!((row.room.as_str(), row.type_.as_str()), ("ü", "thing.updated"));
     assert_eq!(row.data, r#"{"id":1,"m":"ü","v":"y"}"#);

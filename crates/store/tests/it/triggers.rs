@@ -300,6 +300,7 @@ async fn a_long_statement_keeps_its_order_over_all_batches() -> Result<()> {
 async fn a_session_can_silence_the_doorbell_and_still_writes() -> Result<()> {
     let db = bookings("silence").await?;
     let lead = db.lead().await?;
+    lead.prove(rowcast_store::Ring::For(3_000)).await?;
     db.run(r#"SET rowcast.doorbell = off; INSERT INTO "Booking" VALUES (1, 'a')"#).await?;
     db.run("SELECT pg_notify('rowcast', 'fence')").await?;
     lead.session().doorbell().notified().await;

@@ -1,7 +1,7 @@
 //! What the heartbeat says, and when it says nothing.
 
 use rowcast_protocol::Epoch;
-use rowcast_store::Row as OutboxRow;
+use rowcast_store::{Bell, Row as OutboxRow};
 
 use super::*;
 use crate::publisher::Limits;
@@ -28,7 +28,10 @@ impl Bench {
         let mut leadership = Leadership::Standby;
         leadership.elected(start);
         let publisher = Publisher::new(Epoch(7), LIMITS, Box::new(|| 1));
-        Self { core: Core::new(publisher, leadership, Generation(3), start), start }
+        Self {
+            core: Core::new(publisher, leadership, Doorbell::new(start, true), Generation(3), start),
+            start,
+        }
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -58,6 +61,7 @@ impl Bench {
             server_now_micros: SERVER + millis as i64 * 1_000,
             raise_requested: false,
             last_loss_micros,
+            bell: Bell { left_millis: 0, queue: 0.0 },
         };
         let now = self.at(millis);
         self.core.on_page(now, now, page, 6)

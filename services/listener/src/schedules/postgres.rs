@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rowcast_protocol::EventId;
 use rowcast_store::reading::{Query, Reading, Snapshot};
-use rowcast_store::{Page, Row};
+use rowcast_store::{Bell, Page, Row};
 
 use super::random::Random;
 
@@ -122,6 +122,7 @@ impl Postgres {
             server_now_micros: now,
             raise_requested: false,
             last_loss_micros: None,
+            bell: Bell { left_millis: 0, queue: 0.0 },
         }
     }
 

@@ -11,6 +11,7 @@ use super::postgres::Postgres;
 use super::random::Random;
 use super::redis::{LOG_LIFETIME, Redis};
 use crate::core::{Core, Step};
+use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::publisher::{Limits, Publisher};
 
@@ -191,7 +192,7 @@ impl World {
         let mut leadership = Leadership::Standby;
         leadership.elected(self.now);
         self.leaders.push(Leader {
-            core: Core::new(publisher, leadership, Generation(1), self.now),
+            core: Core::new(publisher, leadership, Doorbell::new(self.now, true), Generation(1), self.now),
             reading: Reading::from_floor(self.postgres.floor),
             holds_lock: true,
             under_way: VecDeque::new(),
