@@ -10,10 +10,10 @@ SECONDS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
 
-.PHONY: help setup build demo test test-long bench-latency spike-socket fmt lint clean
+.PHONY: help setup build demo test test-long bench-latency bench-writepath spike-socket fmt lint clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, build tools (apt or brew)
 	@scripts/setup.sh
@@ -33,6 +33,10 @@ test-long: setup ## The tests that take longer (those marked #[ignore]), in rele
 bench-latency: build ## Commit to client, beside a bare LISTEN → socket loop (about 3 minutes)
 	cargo build --release -p rowcast-generator
 	@loadtest/bench-latency.sh
+
+bench-writepath: setup ## What watching costs the application: commits a second, latency, large statements (about 4 minutes)
+	cargo build --release -p rowcast-writepath -p rowcast-listener
+	@$(TARGET)/release/rowcast-writepath
 
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
