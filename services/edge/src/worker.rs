@@ -129,7 +129,8 @@ pub struct Worker {
     to_hub: mpsc::Sender<ToHub>,
     /// What did not fit into the channel; sent before anything else. At most a join for each room of a session.
     backlog: VecDeque<ToHub>,
-    draining: Option<(Instant, Duration)>,
+    /// Until when all sockets are to be sent elsewhere.
+    draining: Option<Instant>,
     next: SessionKey,
 }
 
@@ -178,7 +179,7 @@ impl Worker {
             key,
             session: RefCell::new(Session::new(name, self.limits, self.light, now)),
             waker: RefCell::new(None),
-            bye_at: RefCell::new(self.draining.map(|(until, _)| bye_time(now.instant, until))),
+            bye_at: RefCell::new(self.draining.map(|until| bye_time(now.instant, until))),
         });
         self.connections.insert(key, Rc::clone(&connection));
         self.metrics.connections.inc();
@@ -198,11 +199,6 @@ impl Worker {
         for room in rooms {
             self.leave(connection, &room);
         }
-    }
-
-    /// How many sockets there are.
-    pub fn connections(&self) -> usize {
-        self.connections.len()
     }
 
     /// A text message from the client.
@@ -440,7 +436,7 @@ impl Worker {
     fn drain(&mut self, window: Duration) {
         let now = now().instant;
         let until = now + window;
-        self.draining = Some((until, window));
+        self.draining = Some(until);
         for connection in self.connections.values() {
             *connection.bye_at.borrow_mut() = Some(bye_time(now, until));
         }
