@@ -8,6 +8,7 @@ use rowcast_process::config::shared::{
 use rowcast_process::config::{duration, size};
 use serde::{Deserialize, Serialize};
 
+use crate::doorbell::{EMPTY, PROOF_INTERVAL};
 use crate::plain::{self, Channel, Paths};
 use crate::publisher::Limits;
 
@@ -51,6 +52,11 @@ pub struct ListenerConfig {
     pub max_rows: usize,
     /// `ROWCAST_LISTENER__READ_ROWS`: rows that one read returns at most, 1000 by default.
     pub read_rows: usize,
+    /// `ROWCAST_LISTENER__TIMER_INTERVAL`: the longest time between two reads where commits do not ring: on a server with
+    /// `max_prepared_transactions` above 0. `400ms` by default, at least `10ms` and at most `700ms`. Events are late by a
+    /// hundredth of the time for which nothing came before them, and by this at most; an idle system is asked so often.
+    #[serde(with = "duration")]
+    pub timer_interval: Duration,
     /// `ROWCAST_LISTENER__BATCH_COMMANDS`: commands in one pipeline to Redis, 512 by default.
     pub batch_commands: usize,
     /// `ROWCAST_LISTENER__BATCH_BYTES`: size of one pipeline to Redis, about, `1MiB` by default.
@@ -85,6 +91,7 @@ impl Default for ListenerConfig {
         Self {
             max_rows: 20_000,
             read_rows: 1_000,
+            timer_interval: Duration::from_millis(400),
             batch_commands: 512,
             batch_bytes: 1 << 20,
             max_event_bytes: 1 << 20,
@@ -114,6 +121,11 @@ impl Config {
         for (key, value, least) in positive {
             anyhow::ensure!(value >= least, "`{key}` is {value}, and must be {least} or more");
         }
+        let timer = self.listener.timer_interval;
+        anyhow::ensure!(
+            (EMPTY..=PROOF_INTERVAL).contains(&timer),
+            "`listener.timer_interval` is {timer:?}, and must be {EMPTY:?} to {PROOF_INTERVAL:?}"
+        );
         anyhow::ensure!(
             self.database.url.is_set(),
             "`database.url` is not set: give PostgreSQL's address in ROWCAST_DATABASE__URL"
@@ -153,6 +165,9 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("ROWCAST_DATABASE__URL"));
         config.database.url = "postgres://127.0.0.1/app".into();
         config.validate().expect("valid");
+        config.listener.timer_interval = Duration::from_millis(701);
+        assert!(config.validate().unwrap_err().to_string().contains("listener.timer_interval"));
+        config.listener.timer_interval = Duration::from_millis(10);
         config.redis.head_ttl = config.redis.log_ttl;
         assert!(config.validate().unwrap_err().to_string().contains("redis.head_ttl"));
     }

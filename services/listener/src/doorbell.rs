@@ -10,6 +10,11 @@
 //! 3. It reads on until it has read all that those wrote. Only then does it sleep.
 //!
 //! When commits come faster than rings are worth, it silences the bell and reads on a timer.
+//!
+//! Where sessions do not ring (transactions can be prepared there, or PostgreSQL's queue of notifications is full), the
+//! timer is all there is. It then costs latency or queries, and which of them depends on how long nothing came: the
+//! next read is due after a hundredth of that time, so that after a row the following ones are found within
+//! milliseconds, and an idle system is asked no more often than the configuration allows.
 
 use std::time::{Duration, Instant};
 
@@ -35,9 +40,11 @@ const QUEUE_FULL: f64 = 0.25;
 const QUEUE_FREE: f64 = 0.2;
 /// Between reads while there is traffic: the first after a page with rows, the second after an empty one.
 const BUSY: Duration = Duration::from_millis(5);
-const EMPTY: Duration = Duration::from_millis(10);
-/// Between reads on a timer when nothing comes, at most; and while a writer is waited for that does not end.
-const SLOWEST: Duration = Duration::from_millis(100);
+pub(crate) const EMPTY: Duration = Duration::from_millis(10);
+/// Of the time in which nothing came, the part that the next read may be late where nobody rings.
+const IDLE_PART: u32 = 100;
+/// And of the time for which a writer has been waited for that does not end.
+const AWAITED_PART: u32 = 200;
 /// Between reads that only prove the lock.
 pub const PROOF_INTERVAL: Duration = Duration::from_millis(700);
 
@@ -46,6 +53,8 @@ pub const PROOF_INTERVAL: Duration = Duration::from_millis(700);
 pub struct Doorbell {
     /// Sessions ring by themselves; otherwise only those that were told to, and the leader reads on a timer as well.
     rings_by_default: bool,
+    /// Between reads on a timer, at most.
+    slowest: Duration,
     state: State,
     /// What the statement under way does to it.
     ordered: Ring,
@@ -76,10 +85,12 @@ enum State {
 }
 
 impl Doorbell {
-    /// For a new leader; Redis counts as away until [`Doorbell::on_redis`] says otherwise.
-    pub fn new(now: Instant, rings_by_default: bool) -> Self {
+    /// For a new leader; Redis counts as away until [`Doorbell::on_redis`] says otherwise. On a timer it reads at least
+    /// once in `slowest`.
+    pub fn new(now: Instant, rings_by_default: bool, slowest: Duration) -> Self {
         Self {
             rings_by_default,
+            slowest: slowest.clamp(EMPTY, PROOF_INTERVAL),
             state: State::Unknown,
             ordered: Ring::Leave,
             redis: false,
@@ -100,7 +111,12 @@ impl Doorbell {
 
     /// Whether every commit that has not been read yet will ring.
     pub fn rings(&self) -> bool {
-        self.state == State::Rings
+        self.rings_by_default && self.state == State::Rings
+    }
+
+    /// Whether a ring is a reason to read before the interval has passed.
+    pub fn heeds_rings(&self) -> bool {
+        matches!(self.state, State::Rings | State::Awaiting { .. })
     }
 
     /// What the next statement is to do. If that statement fails or its answer is lost, the leader is one no more.
@@ -190,12 +206,12 @@ impl Doorbell {
     pub fn interval(&self, now: Instant) -> Duration {
         let traffic = if self.last_was_empty { EMPTY } else { BUSY };
         let idle = now.saturating_duration_since(self.rows_at);
-        let timer = (idle / 100).clamp(traffic, SLOWEST);
+        let timer = (idle / IDLE_PART).clamp(traffic, self.slowest);
         match &self.state {
             _ if !self.redis => PROOF_INTERVAL,
             State::Unknown | State::Set => Duration::ZERO,
             State::Awaiting { since, .. } => {
-                (now.saturating_duration_since(*since) / 200).clamp(BUSY, SLOWEST)
+                (now.saturating_duration_since(*since) / AWAITED_PART).clamp(BUSY, self.slowest)
             }
             State::Silent if self.loud => traffic,
             State::Silent if self.queue_is_full => timer,

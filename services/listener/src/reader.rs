@@ -96,13 +96,13 @@ async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: boo
     if more {
         return;
     }
-    let (interval, rings) = {
+    let (interval, heeds_rings) = {
         let core = term.core();
-        (core.doorbell.interval(Instant::now()), core.doorbell.rings())
+        (core.doorbell.interval(Instant::now()), core.doorbell.heeds_rings())
     };
     let due = tokio::time::Instant::from_std(sent + interval);
-    if !rings {
-        // The sender wakes it only for what changes: a ring before all ring would bring the timer nothing.
+    if !heeds_rings {
+        // The bell is being set or was silenced: rings of before would bring the timer nothing.
         tokio::select! {
             () = term.redis_changed.notified() => {}
             () = sleep_until(due) => {}

@@ -85,7 +85,14 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let mut leadership = Leadership::Standby;
     leadership.elected(asked_at);
     let publisher = Publisher::new(session.epoch(), setting.config.limits(), Box::new(rand::random));
-    let doorbell = Doorbell::new(Instant::now(), session.rings_by_default());
+    let rings_by_default = session.rings_by_default();
+    let doorbell = Doorbell::new(Instant::now(), rings_by_default, setting.config.listener.timer_interval);
+    if !rings_by_default {
+        tracing::info!(
+            "transactions can be prepared here (max_prepared_transactions), so commits do not ring: the outbox is read on \
+             a timer; sessions, roles or databases that never prepare any may SET rowcast.doorbell = on"
+        );
+    }
     setting.metrics.on_lead(session.epoch());
     let term = Term {
         setting,

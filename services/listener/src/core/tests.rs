@@ -29,7 +29,13 @@ impl Bench {
         leadership.elected(start);
         let publisher = Publisher::new(Epoch(7), LIMITS, Box::new(|| 1));
         Self {
-            core: Core::new(publisher, leadership, Doorbell::new(start, true), Generation(3), start),
+            core: Core::new(
+                publisher,
+                leadership,
+                Doorbell::new(start, true, Duration::from_millis(400)),
+                Generation(3),
+                start,
+            ),
             start,
         }
     }

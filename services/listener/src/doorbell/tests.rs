@@ -6,6 +6,8 @@
 
 use super::*;
 
+const SLOWEST: Duration = Duration::from_millis(400);
+
 struct Tx {
     id: u64,
     inserted: bool,
@@ -43,7 +45,7 @@ impl World {
         let mut world = Self {
             start,
             millis: 1_000_000,
-            doorbell: Doorbell::new(start, true),
+            doorbell: Doorbell::new(start, true, SLOWEST),
             bell_until: 0,
             txs: Vec::new(),
             next: 100,
@@ -160,7 +162,7 @@ impl World {
 
     fn until_it_sleeps(&mut self) {
         for _ in 0..200 {
-            if self.doorbell.rings() {
+            if self.doorbell.state == State::Rings {
                 return;
             }
             self.read_once();
@@ -280,17 +282,57 @@ fn above_500_commits_a_second_it_is_silenced_and_below_250_set_again() {
     assert!(world.doorbell.rings());
 }
 
+/// Reads as the reader does, for so long, and returns how often.
+fn reads_on_its_timer(world: &mut World, millis: i64) -> usize {
+    let (end, mut reads) = (world.millis + millis, 0);
+    while world.millis < end {
+        world.read_once();
+        reads += 1;
+        let now = world.now();
+        world.millis += i64::try_from(world.doorbell.interval(now).as_millis()).unwrap().max(1);
+    }
+    reads
+}
+
 #[test]
-fn where_transactions_can_be_prepared_it_reads_on_a_bounded_timer() {
+fn where_nobody_rings_it_reads_often_after_a_row_and_at_most_three_times_a_second_when_idle() {
     let mut world = World::new(1);
     world.doorbell.rings_by_default = false;
     world.until_it_sleeps();
-    assert!(world.doorbell.interval(world.now()) <= EMPTY);
-    for _ in 0..20 {
-        world.millis += 700;
+    assert!(!world.doorbell.rings(), "nobody is asked to");
+    assert!(world.doorbell.heeds_rings(), "but who does it is heard");
+    for _ in 0..2 {
+        let tx = world.begin();
+        world.insert(tx);
+        world.commit(tx);
         world.read_once();
+        assert_eq!(world.doorbell.interval(world.now()), BUSY);
+        assert!(reads_on_its_timer(&mut world, 1_000) >= 80, "in the second after a row");
+        reads_on_its_timer(&mut world, 3_000);
+        assert!(world.doorbell.interval(world.now()) <= Duration::from_millis(50), "a hundredth of the time");
+        reads_on_its_timer(&mut world, 60_000);
+        let idle = reads_on_its_timer(&mut world, 60_000);
+        assert!((120..=180).contains(&idle), "{idle} reads in an idle minute");
     }
-    assert_eq!(world.doorbell.interval(world.now()), SLOWEST);
+}
+
+#[test]
+fn one_that_stays_open_for_hours_is_waited_for_at_leisure_and_others_ring() {
+    let mut world = World::new(1);
+    let late = world.begin();
+    world.insert(late);
+    world.look(late);
+    reads_on_its_timer(&mut world, 120_000);
+    let idle = reads_on_its_timer(&mut world, 60_000);
+    assert!((120..=180).contains(&idle), "{idle} reads in an idle minute");
+    assert!(!world.doorbell.rings() && world.doorbell.heeds_rings());
+    let other = world.begin();
+    world.insert(other);
+    world.look(other);
+    assert_eq!(world.txs[other].rings, Some(true));
+    world.commit(late);
+    world.until_it_sleeps();
+    assert!(world.read.sees(100));
 }
 
 #[test]

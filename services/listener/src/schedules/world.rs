@@ -192,7 +192,13 @@ impl World {
         let mut leadership = Leadership::Standby;
         leadership.elected(self.now);
         self.leaders.push(Leader {
-            core: Core::new(publisher, leadership, Doorbell::new(self.now, true), Generation(1), self.now),
+            core: Core::new(
+                publisher,
+                leadership,
+                Doorbell::new(self.now, true, Duration::from_millis(400)),
+                Generation(1),
+                self.now,
+            ),
             reading: Reading::from_floor(self.postgres.floor),
             holds_lock: true,
             under_way: VecDeque::new(),

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rowcast_bus::{BusConfig, Keys, Loaded, Range, ReadLink};
@@ -32,7 +32,11 @@ impl System {
     }
 
     pub async fn start_with(persistence: Persistence) -> Result<Self> {
-        let postgres = Postgres::start(PostgresOptions::default()).await?;
+        Self::start_on(PostgresOptions::default(), persistence).await
+    }
+
+    pub async fn start_on(postgres: PostgresOptions, persistence: Persistence) -> Result<Self> {
+        let postgres = Postgres::start(postgres).await?;
         let redis = Redis::start(RedisOptions { persistence, ..RedisOptions::default() }).await?;
         let url = postgres.create_database("app").await?;
         rowcast_store::migrate(&url).await?;
@@ -127,6 +131,19 @@ impl System {
             anyhow::Ok(())
         })
         .await
+    }
+
+    /// Statements that the database answers in a second, over six of them, from now on.
+    pub async fn queries_a_second(&self) -> Result<f64> {
+        // A session that has become idle reports what it did ten seconds later at the latest: this is to be told apart
+        // from the test's own preparations.
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        let counted = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'app'";
+        let asker = self.postgres.connect("postgres").await?;
+        let count = async || anyhow::Ok(asker.query_one(counted, &[]).await?.try_get::<_, i64>(0)?);
+        let (before, since) = (count().await?, Instant::now());
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        Ok((count().await? - before) as f64 / since.elapsed().as_secs_f64())
     }
 
     /// Waits until a heartbeat satisfies a condition.
