@@ -44,12 +44,18 @@ double quotes inside single ones; MERCHANT_COLUMN and --columns are plain names.
 Examples:
   rowcast watch booking merchant_id
   rowcast watch 'public.\"Booking\"' merchantId --type booking --columns id,status,startsAt
-  rowcast watch invoice merchant_id --operations insert,update --payload invoice_payload --on-error fail")]
+  rowcast watch invoice merchant_id --operations insert,update --payload invoice_payload --on-error fail
+  rowcast watch booking merchant_id --dry-run
+
+A dry run needs the same rights, takes the same locks for a moment, and fails with the same errors.")]
     Watch(WatchArgs),
     /// Stop watching a table; the application goes on undisturbed.
     #[command(after_help = "Example:\n  rowcast unwatch 'public.\"Booking\"'")]
     Unwatch(UnwatchArgs),
-    /// List the watched tables.
+    /// List the watched tables, and what has changed about them since.
+    #[command(after_help = "\
+Below the list stands what is no longer as `watch` left it, such as partitions without triggers, renamed columns or \
+disabled triggers. The leader looks once a minute too.")]
     Watches(WatchesArgs),
     /// Send an event of your own to a room.
     #[command(after_help = "\
@@ -127,6 +133,9 @@ pub struct WatchArgs {
     /// When Rowcast itself fails: let the application's statement succeed with a warning, or fail.
     #[arg(long, value_name = "ACTION", default_value = "warn")]
     pub on_error: OnError,
+    /// Try it in a transaction that is rolled back, and print the SQL that it came to.
+    #[arg(long)]
+    pub dry_run: bool,
     /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,

@@ -4,11 +4,15 @@
 
 pub mod args;
 pub mod client;
+mod columns;
 mod database;
 mod dev;
 pub mod devfile;
+mod migrating;
+mod publish;
 mod tail;
 pub mod token;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -42,11 +46,11 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
-        Command::Migrate(args) => database::migrate(args, &mut out).await?,
-        Command::Watch(args) => database::watch(args, &mut out).await?,
-        Command::Unwatch(args) => database::unwatch(args, &mut out).await?,
-        Command::Watches(args) => database::watches(args, &mut out).await?,
-        Command::Publish(args) => database::publish(args, &mut out).await?,
+        Command::Migrate(args) => migrating::migrate(args, &mut out).await?,
+        Command::Watch(args) => watching::watch(args, &mut out).await?,
+        Command::Unwatch(args) => watching::unwatch(args, &mut out).await?,
+        Command::Watches(args) => watching::watches(args, &mut out).await?,
+        Command::Publish(args) => publish::publish(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,
         Command::Tail(args) => return tail::run(args, &mut out).await,
         Command::Dev(args) => return dev::run(args).await,

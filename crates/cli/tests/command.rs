@@ -1,66 +1,14 @@
 //! The command itself, against a real PostgreSQL. What `tail` does on a good connection is tested with its client and
 //! with the services.
 
-use std::process::{Output, Stdio};
+mod support;
 
-use rowcast_sandbox::{Connection, Postgres};
+use std::process::Stdio;
+
+use rowcast_sandbox::Connection;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    process::Command,
-};
-
-fn rowcast(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ROWCAST_")) {
-        command.env_remove(name);
-    }
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-/// A database of the test's own, and the command on it.
-struct Place {
-    url: String,
-}
-
-impl Place {
-    async fn new(name: &str) -> Self {
-        let postgres = Postgres::shared().await.expect("PostgreSQL starts");
-        Self { url: postgres.create_database(name).await.expect("a database is made") }
-    }
-
-    async fn run(&self, args: &[&str]) -> Output {
-        let mut command = rowcast(args);
-        command.env("ROWCAST_DATABASE__URL", &self.url).output().await.expect("the command runs")
-    }
-
-    /// Standard output of a command that must succeed.
-    async fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args).await;
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// Standard error of a command that must fail with status 1.
-    async fn fails(&self, args: &[&str]) -> String {
-        let output = self.run(args).await;
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stdout));
-        text(&output.stderr)
-    }
-
-    async fn sql(&self) -> Connection {
-        Connection::open(&self.url).await.expect("PostgreSQL answers")
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
+use support::{Place, json, rowcast, text};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 /// Room and type of what lies in the outbox.
 async fn outbox(sql: &Connection) -> Vec<(String, String)> {
@@ -82,6 +30,7 @@ async fn a_table_is_watched_listed_and_unwatched_and_events_are_published() {
         "watch public.\"Booking\" merchantId --type booking --columns status --operations insert,delete";
     place.ok(&watch.split(' ').collect::<Vec<_>>()).await;
     let watched = json(&place.ok(&["watches", "--json"]).await);
+    let watched = &watched["watches"];
     assert_eq!(watched.as_array().map(Vec::len), Some(1), "{watched}");
     assert_eq!(watched[0]["table"], "\"Booking\"");
     assert_eq!(watched[0]["merchant_column"], "merchantId");

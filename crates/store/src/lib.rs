@@ -17,6 +17,7 @@ mod outbox;
 pub mod reading;
 mod session;
 mod state;
+mod trial;
 mod values;
 mod watches;
 
@@ -28,6 +29,7 @@ pub use migration::{Report, migrate};
 pub use outbox::{Bell, Page, Ring, Row};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};
 pub use state::{Identity, State};
+pub use trial::Trial;
 pub use watches::{OnError, WatchOptions, Watched, Watches};
 
 /// The channel on which a committing transaction rings the leader.

@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use crate::StoreError;
+use crate::drift::Drift;
 use crate::session::{Session, SessionOptions};
 
 /// What a trigger does with its own failure.
@@ -77,7 +78,7 @@ impl Watches {
         Ok(Self { session })
     }
 
-    fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         self.session.client()
     }
 
@@ -132,6 +133,29 @@ impl Watches {
                     payload: row.try_get(6)?,
                     on_error: row.try_get(7)?,
                 })
+            })
+            .collect()
+    }
+
+    /// What is not as [`Watches::watch`] left it, with the watched table that it belongs to.
+    pub async fn drift(&self) -> Result<Vec<(Option<String>, Drift)>, StoreError> {
+        let rows = self
+            .client()
+            .query(
+                "SELECT d.relation, d.kind, d.detail,
+                        (SELECT w.relation::text FROM rowcast.watches AS w JOIN pg_class AS c ON c.oid = w.relation
+                          WHERE d.kind NOT IN ('detached', 'dropped')
+                            AND to_regclass(d.relation) IN (SELECT rowcast.family(w.relation)) LIMIT 1)
+                   FROM rowcast.drift() AS d ORDER BY 1, 2, 3",
+                &[],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        rows.iter()
+            .map(|row| {
+                let drift =
+                    Drift { relation: row.try_get(0)?, kind: row.try_get(1)?, detail: row.try_get(2)? };
+                Ok((row.try_get(3)?, drift))
             })
             .collect()
     }

@@ -1,0 +1,6 @@
+//! The commands that look at an application's database, against a real PostgreSQL. One binary, one server; every test has a
+//! database of its own.
+
+#[path = "../support/mod.rs"]
+mod support;
+mod watching;
