@@ -286,7 +286,7 @@ DECLARE
     name    CONSTANT text := watched.relation::text;
     failed  CONSTANT text :=
         'EXCEPTION WHEN OTHERS THEN
-            RAISE WARNING ''rowcast: %%: %% of %%: %% (%%)'', %1$L, TG_OP, %2$L, SQLERRM, SQLSTATE;
+            RAISE WARNING ''rowcast: %%: %% of %%: %% (%%)'', %1$L, TG_OP, %2$L, SQLERRM, SQLSTATE USING HINT = %4$L;
             BEGIN
                 PERFORM rowcast.trigger_failed(TG_RELID, %2$L, TG_OP, SQLSTATE, SQLERRM, %3$s);
             EXCEPTION WHEN OTHERS THEN
@@ -307,11 +307,15 @@ BEGIN
                                              USING ERRCODE = ''undefined_function'';
                                    END IF;', watched.payload::oid::regprocedure::text),
                            rowcast.trigger_work(watched, operation, watched.payload),
-                           format(failed, 'the payload function failed, plain columns are sent', name, 'false'), work);
+                           format(failed, 'the payload function failed, plain columns are sent', name, 'false',
+                                  format('Mend %s, or call rowcast.watch(%L, ...) with another payload or none.',
+                                         watched.payload::oid::regprocedure, name)), work);
         END IF;
     END IF;
     IF watched.on_error = 'warn' THEN
-        work := format(E'BEGIN\n%s\n%s\nEND;', work, format(failed, 'events were lost', name, 'true'));
+        work := format(E'BEGIN\n%s\n%s\nEND;', work, format(failed, 'events were lost', name, 'true',
+            format('The statement itself went through, and clients are told to fetch anew. SELECT * FROM rowcast.drift() says what '
+                   'has changed about the table; rowcast.watch(%1$L, ...) takes it as it is now, rowcast.unwatch(%1$L) ends it.', name)));
     END IF;
     -- Attached to a table that is neither the watched one nor below it (a detached partition), it does nothing.
     -- The name counts beside the oid: a dump restores the one, a rename keeps the other.

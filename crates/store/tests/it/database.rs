@@ -4,10 +4,14 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
+use futures_util::{StreamExt, stream};
 use rowcast_sandbox::{Connection, Postgres, PostgresOptions, find_postgres, postgres_unavailable};
 use rowcast_store::{Election, LeadSession, Ring, Row, SessionOptions, Standby};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::JoinSet;
+use tokio_postgres::error::DbError;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 pub struct Database {
     pub url: String,
@@ -187,6 +191,11 @@ impl Database {
         Ok(self.client.query_one(sql, &[]).await?.try_get(0)?)
     }
 
+    /// A connection that keeps what the server says besides its answers.
+    pub async fn hearing(&self) -> Result<Hearing> {
+        Hearing::open(&self.url).await
+    }
+
     /// The failures that triggers have recorded.
     pub async fn failures(&self) -> Result<Vec<(String, bool)>> {
         let rows =
@@ -203,6 +212,45 @@ impl Database {
             Election::Elected(lead) => Ok(*lead),
             Election::Standby(_) => anyhow::bail!("somebody else leads"),
         }
+    }
+}
+
+/// A client as an application has it, that keeps the server's warnings: up to a hundred, then it ends.
+pub struct Hearing {
+    pub client: Client,
+    said: mpsc::Receiver<DbError>,
+    _driver: JoinSet<()>,
+}
+
+impl Hearing {
+    async fn open(url: &str) -> Result<Self> {
+        let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
+        let (says, said) = mpsc::channel(100);
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notice(notice) = message
+                    && says.try_send(notice).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Self { client, said, _driver: driver })
+    }
+
+    /// Runs a statement, which must succeed, and returns the warnings that came with it: text and hint.
+    pub async fn warnings_of(&mut self, sql: &str) -> Result<Vec<(String, String)>> {
+        self.client.batch_execute(sql).await?;
+        // What the server says comes before its answer.
+        let mut warnings = Vec::new();
+        while let Ok(notice) = self.said.try_recv() {
+            if notice.severity() == "WARNING" {
+                warnings.push((notice.message().to_owned(), notice.hint().unwrap_or_default().to_owned()));
+            }
+        }
+        Ok(warnings)
     }
 }
 

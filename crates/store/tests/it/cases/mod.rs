@@ -8,3 +8,4 @@ mod rows;
 mod sessions;
 mod statements;
 mod tables;
+mod warnings;
