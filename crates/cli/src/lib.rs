@@ -12,6 +12,7 @@ mod migrating;
 mod publish;
 mod tail;
 pub mod token;
+mod types;
 mod watching;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watching::watch(args, &mut out).await?,
         Command::Unwatch(args) => watching::unwatch(args, &mut out).await?,
         Command::Watches(args) => watching::watches(args, &mut out).await?,
+        Command::Types(args) => types::types(args, &mut out).await?,
         Command::Publish(args) => publish::publish(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,
         Command::Tail(args) => return tail::run(args, &mut out).await,

@@ -87,6 +87,17 @@ pub fn postgres_unavailable(version: u32) -> Option<String> {
     Some(reason.trim().to_owned())
 }
 
+/// TypeScript's compiler, a script for Node, where `make setup` has put it.
+pub fn find_typescript() -> Option<PathBuf> {
+    tool("typescript/bin/tsc")
+}
+
+/// Why `make setup` could not bring it, where it tried and said so.
+pub fn typescript_unavailable() -> Option<String> {
+    let reason = std::fs::read_to_string(tool("typescript.missing")?).ok()?;
+    Some(reason.trim().to_owned())
+}
+
 /// A file or folder of `target/tools`. The running program stands somewhere below `target`.
 fn tool(name: &str) -> Option<PathBuf> {
     let own = env::current_exe().ok()?;

@@ -18,7 +18,10 @@ mod redis;
 mod user;
 mod wait;
 
-pub use binaries::{Missing, bin, find_haproxy, find_postgres, find_redis, postgres_unavailable};
+pub use binaries::{
+    Missing, bin, find_haproxy, find_postgres, find_redis, find_typescript, postgres_unavailable,
+    typescript_unavailable,
+};
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
 pub use http::http_get;

@@ -9,11 +9,13 @@
 //! - [`migrate`], [`Watches`]: for the command line.
 
 mod cleaner;
+mod columns;
 mod drift;
 mod error;
 mod lead;
 mod migration;
 mod outbox;
+mod pooler;
 pub mod reading;
 mod session;
 mod state;
@@ -22,6 +24,7 @@ mod values;
 mod watches;
 
 pub use cleaner::{Backlog, Cleaner, RowKey};
+pub use columns::{Column, JsonType};
 pub use drift::{Drift, Inspection, inspect, settle_unrecorded};
 pub use error::StoreError;
 pub use lead::{Election, LeadSession, Standby};
