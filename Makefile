@@ -15,7 +15,7 @@ DIR :=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, build tools (apt or brew)
+setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, PgBouncer, build tools (apt or brew)
 	@scripts/setup.sh
 
 build: setup ## Build the release binaries: rowcast, rowcast-listener, rowcast-edge

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing on this machine to build, run and test Rowcast: PostgreSQL, Redis, HAProxy, a C compiler and
-# CMake. What is there is left alone, and no system service is started: Rowcast starts servers of its own.
+# Installs what is missing on this machine to build, run and test Rowcast: PostgreSQL, Redis, HAProxy, PgBouncer, a C
+# compiler and CMake. What is there is left alone, and no system service is started: Rowcast starts servers of its own.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 
@@ -24,6 +24,7 @@ missing() {
     has_postgres || echo postgres
     has redis-server || has valkey-server || echo redis
     has haproxy || echo haproxy
+    has pgbouncer || echo pgbouncer
     has cc || echo compiler
     has cmake || echo cmake
     has python3 || echo python
@@ -76,7 +77,7 @@ install_with_apt() {
     [[ -d /run/systemd/system ]] || return 0
     for package in "$@"; do
         case $package in
-            postgresql | redis-server | haproxy) as_root systemctl disable --quiet "$package" || say "left enabled: $package" ;;
+            postgresql | redis-server | haproxy | pgbouncer) as_root systemctl disable --quiet "$package" || say "left enabled: $package" ;;
         esac
     done
 }
@@ -94,7 +95,7 @@ install_missing() {
         brew install "${packages[@]}" >&2
     else
         fail "missing: ${names[*]}. There is neither apt nor brew here: install PostgreSQL 14 or newer, Redis 6.2 or" \
-            "newer, HAProxy, a C compiler and CMake by this system's own means, and run make again"
+            "newer, HAProxy, PgBouncer, a C compiler and CMake by this system's own means, and run make again"
     fi
     [[ -z $(missing) ]] || fail "still missing after installing: $(missing | tr '\n' ' ')"
 }

@@ -62,6 +62,14 @@ pub fn find_haproxy() -> Result<PathBuf, Missing> {
     find("haproxy").ok_or(Missing("HAProxy".to_owned()))
 }
 
+/// `pgbouncer`.
+///
+/// # Errors
+/// [`Missing`].
+pub fn find_pgbouncer() -> Result<PathBuf, Missing> {
+    find("pgbouncer").ok_or(Missing("PgBouncer".to_owned()))
+}
+
 /// A binary of this workspace, next to the running one (a test's own stands in `deps/` below it).
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Real PostgreSQL, Redis and HAProxy servers on free ports, for tests, the demo and benchmarks.
+//! Real PostgreSQL, Redis, HAProxy and PgBouncer servers on free ports, for tests, the demo and benchmarks.
 //!
 //! Everything started here is reachable on 127.0.0.1 alone, lives in a folder of its own, and ends with whoever started
 //! it: when its value is dropped (a panic included), and, where the system can do that, when the process is killed.
@@ -11,6 +11,7 @@ mod folder;
 mod haproxy;
 mod http;
 mod keeper;
+mod pgbouncer;
 mod ports;
 mod postgres;
 mod process;
@@ -19,12 +20,13 @@ mod user;
 mod wait;
 
 pub use binaries::{
-    Missing, bin, find_haproxy, find_postgres, find_redis, find_typescript, postgres_unavailable,
-    typescript_unavailable,
+    Missing, bin, find_haproxy, find_pgbouncer, find_postgres, find_redis, find_typescript,
+    postgres_unavailable, typescript_unavailable,
 };
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
 pub use http::http_get;
+pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use ports::{free_port, on_a_port};
 pub use postgres::{Connection, Postgres, PostgresOptions};
 pub use process::{Launch, Process, says_address_in_use};

@@ -16,22 +16,24 @@ pub enum StoreError {
     ConnectTimeout(std::time::Duration),
     /// PostgreSQL refused a statement, or the connection broke.
     #[error("PostgreSQL: {}", explain(.0))]
-    Postgres(#[from] tokio_postgres::Error),
+    Postgres(#[source] tokio_postgres::Error),
     /// The connection has ended.
     #[error("the connection to PostgreSQL has ended: {0}")]
     Ended(String),
-    /// Session state did not survive between two statements.
+    /// Session state does not survive between two statements. With what gave it away.
     #[error(
-        "this address leads through a pooler that gives each transaction another server process (it was {before}, \
-         now it is {after}): leadership needs a session of its own, so give the listener PostgreSQL's direct address \
-         or pool_mode = session"
+        "this address leads through a pooler that does not keep a session for each client, such as PgBouncer with \
+         pool_mode = transaction ({0}). Rowcast needs sessions of its own: give it PostgreSQL's direct address, or \
+         that of a pool with pool_mode = session"
     )]
-    Pooler {
-        /// The server process of the first statement.
-        before: i32,
-        /// That of the second.
-        after: i32,
-    },
+    Pooler(String),
+    /// A session can be had, and beside it no other.
+    #[error(
+        "PostgreSQL did not answer a second session within {0:?}. If this address leads through a pooler, its pool is \
+         too small: a listener keeps two sessions and needs a third for a moment. Give it PostgreSQL's direct address, \
+         or a larger pool"
+    )]
+    NoSecondSession(std::time::Duration),
     /// A hot standby can neither be listened on nor written to.
     #[error("this PostgreSQL is a standby in recovery: Rowcast needs the primary")]
     NotPrimary,
@@ -68,7 +70,8 @@ impl StoreError {
             Self::Connect(_) | Self::ConnectTimeout(_) => "connect",
             Self::Postgres(error) if error.code().is_some() => "refused",
             Self::Postgres(_) | Self::Ended(_) => "connection",
-            Self::Pooler { .. } => "pooler",
+            Self::Pooler(_) => "pooler",
+            Self::NoSecondSession(_) => "second_session",
             Self::NotPrimary => "not_primary",
             Self::NoEncoding => "no_encoding",
             Self::NotMigrated => "not_migrated",
@@ -87,6 +90,17 @@ impl StoreError {
         ];
         match error.code() {
             Some(code) if missing.contains(code) => Self::NotMigrated,
+            _ => error.into(),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        // A statement that was prepared in this session is always there, and its name is free before.
+        let lost = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+        match error.code() {
+            Some(code) if lost.contains(code) => Self::Pooler(explain(&error)),
             _ => Self::Postgres(error),
         }
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use rowcast_protocol::Epoch;
 
 use crate::outbox::{Bell, Page, Reads, Ring};
+use crate::pooler::{own_process, same_process};
 use crate::reading::{Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
 use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
@@ -32,43 +33,18 @@ pub enum Election {
 }
 
 impl Standby {
-    /// Connects. Refuses a database in recovery, and a pooler that does not keep sessions.
+    /// Connects. Refuses a database in recovery, and a pooler that does not keep sessions. What slips through shows
+    /// later: every attempt and every read compares the server process again.
     pub async fn connect(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
         let session = Session::open(url, options).await?;
+        let backend_pid = own_process(&session, url, options).await?;
         session.client().batch_execute(SESSION).await?;
-        let row = session.client().query_one("SELECT pg_is_in_recovery(), pg_backend_pid()", &[]).await?;
+        let row = session.client().query_one("SELECT pg_is_in_recovery()", &[]).await?;
         if row.try_get(0)? {
             return Err(StoreError::NotPrimary);
         }
-        let backend_pid = row.try_get(1)?;
         session.client().batch_execute(&format!("LISTEN {LEADER_CHANNEL}")).await?;
-        let standby = Self { session, backend_pid };
-        standby.refuse_pooler(url, options).await?;
-        Ok(standby)
-    }
-
-    /// A pooler that gives each transaction another server process can not hide while a second connection keeps one
-    /// of them busy. What slips through shows later: every attempt and every read compares the process again.
-    async fn refuse_pooler(&self, url: &str, options: &SessionOptions) -> Result<(), StoreError> {
-        let mut other = Session::open(url, options).await?;
-        let busy = other.client_mut().transaction().await?;
-        busy.query_one("SELECT 1", &[]).await?;
-        let row = self
-            .session
-            .client()
-            .query_one(
-                "SELECT pg_backend_pid(), coalesce(current_setting('idle_session_timeout', true), '')",
-                &[],
-            )
-            .await?;
-        let pid: i32 = row.try_get(0)?;
-        same_process(self.backend_pid, pid)?;
-        if row.try_get::<_, &str>(1)? != "3s" {
-            return Err(StoreError::Pooler { before: self.backend_pid, after: pid });
-        }
-        busy.rollback().await?;
-        other.close().await;
-        Ok(())
+        Ok(Self { session, backend_pid })
     }
 
     /// Tries to take the lock, without waiting for it. Once taken: draws the epoch, reads the floor, prepares the
@@ -77,10 +53,13 @@ impl Standby {
         let row = self
             .session
             .client()
-            .query_one("SELECT pg_try_advisory_lock($1, $2), pg_backend_pid()", &[&LOCK_CLASS, &LEADER_LOCK])
+            .query_one(
+                "SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = $3 THEN pg_try_advisory_lock($1, $2) END",
+                &[&LOCK_CLASS, &LEADER_LOCK, &self.backend_pid],
+            )
             .await?;
-        same_process(self.backend_pid, row.try_get(1)?)?;
-        if !row.try_get::<_, bool>(0)? {
+        same_process(self.backend_pid, row.try_get(0)?)?;
+        if !row.try_get::<_, bool>(1)? {
             return Ok(Election::Standby(self));
         }
         LeadSession::begin(self).await.map(|lead| Election::Elected(Box::new(lead)))
@@ -241,13 +220,6 @@ impl LeadSession {
         self.session.close().await;
         Ok(())
     }
-}
-
-fn same_process(before: i32, after: i32) -> Result<(), StoreError> {
-    if before == after {
-        return Ok(());
-    }
-    Err(StoreError::Pooler { before, after })
 }
 
 pub(crate) fn unsigned(number: i64) -> Result<u64, StoreError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::pooler::own_process;
 use crate::session::{Session, SessionOptions};
 use crate::{LOCK_CLASS, MIGRATION_LOCK, StoreError};
 
@@ -30,7 +31,9 @@ pub struct Report {
 /// time. Waits only briefly for the locks of an application (`lock_timeout`), so that nothing queues up behind it,
 /// and tries again.
 pub async fn migrate(url: &str) -> Result<Report, StoreError> {
-    let mut session = Session::open(url, &SessionOptions::new("rowcast migrate")).await?;
+    let options = SessionOptions::new("rowcast migrate");
+    let mut session = Session::open(url, &options).await?;
+    own_process(&session, url, &options).await?;
     let client = session.client_mut();
     client.execute("SELECT pg_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await?;
     let mut attempt = 1;

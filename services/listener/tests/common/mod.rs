@@ -50,6 +50,20 @@ impl System {
     }
 
     pub async fn listener_with(&self, name: &str, settings: &[(&str, &str)]) -> Result<Listener> {
+        let listener = self.live_listener(name, settings).await?;
+        listener
+            .process
+            .wait_ready(PATIENCE, || async {
+                let (status, body) = http_get(&listener.admin, "/ready").await?;
+                anyhow::ensure!(status == 200, "{body}");
+                anyhow::Ok(())
+            })
+            .await?;
+        Ok(listener)
+    }
+
+    /// Starts a listener and waits until its admin port answers: it need not be ready.
+    pub async fn live_listener(&self, name: &str, settings: &[(&str, &str)]) -> Result<Listener> {
         let ports = self.folder.path().join(format!("{name}.json"));
         let mut launch = Launch::new(
             name,
@@ -71,7 +85,7 @@ impl System {
                 let text = std::fs::read(&ports)?;
                 let ports: serde_json::Value = serde_json::from_slice(&text)?;
                 let admin = ports["admin"].as_str().context("an admin port")?.to_owned();
-                let (status, body) = http_get(&admin, "/ready").await?;
+                let (status, body) = http_get(&admin, "/live").await?;
                 anyhow::ensure!(status == 200, "{body}");
                 anyhow::Ok(admin)
             })
