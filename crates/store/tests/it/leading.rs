@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rowcast_store::{Cleaner, Election, Ring, SessionOptions, StoreError};
+use rowcast_store::{Cleaner, Election, Ring, Session, SessionOptions, StoreError};
 
 use crate::database::Database;
 
@@ -95,4 +95,27 @@ async fn an_address_without_a_server_is_an_error_in_time() {
     let error = Cleaner::connect(url, &SessionOptions::new("test")).await.err().unwrap();
     assert_eq!(error.kind(), "connect");
     assert!(since.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn a_statement_that_its_session_does_not_know_any_more_is_laid_to_a_pooler() -> Result<()> {
+    let db = Database::migrated("forgetful").await?;
+    let session = Session::open(&db.url, &SessionOptions::new("test")).await?;
+    let statement = session.client().prepare("SELECT 1").await?;
+    session.client().batch_execute("DEALLOCATE ALL").await?;
+    let error = StoreError::from(session.client().query_one(&statement, &[]).await.unwrap_err());
+    assert_eq!(error.kind(), "pooler", "{error}");
+    let other = StoreError::from(session.client().batch_execute("nonsense").await.unwrap_err());
+    assert_eq!(other.kind(), "refused", "{other}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_direct_address_is_never_taken_for_a_pooler() -> Result<()> {
+    let db = Database::migrated("direct").await?;
+    let candidates = (0..20).map(|_| db.standby());
+    for standby in futures_util::future::join_all(candidates).await {
+        standby?.close().await;
+    }
+    Ok(())
 }
