@@ -57,6 +57,11 @@ A dry run needs the same rights, takes the same locks for a moment, and fails wi
 Below the list stands what is no longer as `watch` left it, such as partitions without triggers, renamed columns or \
 disabled triggers. The leader looks once a minute too.")]
     Watches(WatchesArgs),
+    /// List triggers that call pg_notify, and what watching would put in their place.
+    #[command(after_help = "\
+It changes nothing. Merchant column, type and columns are read from the triggers' functions where that is possible; what \
+is not known is said. Rowcast's schema need not be there yet.")]
+    Adopt(AdoptArgs),
     /// Write TypeScript types of the watched tables' events.
     #[command(after_help = "\
 They follow the columns as they are now and what PostgreSQL's row_to_json makes of them. What a payload function returns \
@@ -195,6 +200,17 @@ pub struct WatchesArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// Print them as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Print what was found as JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! What a running service does is not here; SQL is in `rowcast-store`, the wire's language in `rowcast-protocol`.
 
+mod adopt;
 pub mod args;
 pub mod client;
 mod columns;
@@ -51,6 +52,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watching::watch(args, &mut out).await?,
         Command::Unwatch(args) => watching::unwatch(args, &mut out).await?,
         Command::Watches(args) => watching::watches(args, &mut out).await?,
+        Command::Adopt(args) => adopt::adopt(args, &mut out).await?,
         Command::Types(args) => types::types(args, &mut out).await?,
         Command::Publish(args) => publish::publish(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,

@@ -1,6 +1,7 @@
 //! The commands that look at an application's database, against a real PostgreSQL. One binary, one server; every test has a
 //! database of its own.
 
+mod adopt;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;
