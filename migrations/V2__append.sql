@@ -42,9 +42,11 @@ $$;
 
 -- The triggers' way in: what is inserted here goes into the outbox with the rights of rowcast_writer, which can only
 -- add. A view, because a function would have to be handed the rows of a statement as an array: that is slower,
--- and an array ends at 1 GB.
+-- and an array ends at 1 GB. Its condition is planned with the statement that inserts.
 CREATE VIEW rowcast.append AS
-    SELECT room, type, data, changed, truncated, traceparent FROM rowcast.outbox;
+    SELECT room, type, data, changed, truncated FROM rowcast.outbox
+     WHERE octet_length(room) BETWEEN 1 AND 200 AND octet_length(type) BETWEEN 1 AND 150 AND NOT starts_with(type, 'rowcast.')
+      WITH CHECK OPTION;
 
 -- Counts a changed row that gives no event, because its merchant can not name a room. Always false: it stands in a
 -- WHERE clause, where it costs the others nothing.
@@ -71,8 +73,7 @@ BEGIN
         RAISE EXCEPTION 'rowcast: an event''s data has at most 262144 bytes, this one has %', octet_length(data::text)
             USING ERRCODE = 'program_limit_exceeded';
     END IF;
-    INSERT INTO rowcast.outbox (room, type, data, traceparent)
-    VALUES (room, type, data, nullif(left(current_setting('rowcast.traceparent', true), 128), ''));
+    INSERT INTO rowcast.outbox (room, type, data) VALUES (room, type, data);
     PERFORM rowcast.ring();
 END
 $$;
@@ -134,6 +135,7 @@ GRANT EXECUTE ON FUNCTION rowcast.type_fault(text) TO rowcast_watcher;
 GRANT EXECUTE ON FUNCTION rowcast.publish(text, text, json) TO rowcast_publisher;
 -- A watcher passes these on to the owners of the tables that it watches.
 GRANT INSERT ON rowcast.append TO rowcast_watcher WITH GRANT OPTION;
+GRANT SELECT ON SEQUENCE rowcast.doorbell TO rowcast_watcher WITH GRANT OPTION;
 GRANT EXECUTE ON FUNCTION rowcast.ring(), rowcast.unusable_merchant(), rowcast.request_raise(text),
     rowcast.trigger_failed(oid, text, text, text, text, boolean)
     TO rowcast_watcher WITH GRANT OPTION;

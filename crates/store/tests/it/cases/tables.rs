@@ -8,6 +8,7 @@ use crate::database::{Database, event, on_each_version, updated};
 on_each_version!(
     partitions_written_to_by_their_own_name_speak_for_their_table,
     a_row_that_moves_between_partitions_is_told_once,
+    a_row_that_gets_lost_on_its_way_between_partitions_is_told_as_deleted,
     partitions_of_partitions_and_the_default_one_are_watched,
     a_partition_with_columns_in_another_order_sends_the_same_event,
     a_detached_partition_is_silent_and_its_leaving_is_found,
@@ -71,6 +72,20 @@ async fn a_row_that_moves_between_partitions_is_told_once(db: Database) -> Resul
         wanted.remove(place.unwrap_or_else(|| panic!("{event:?} in {events:?}")));
     }
     assert!(wanted.is_empty(), "{wanted:?}");
+    Ok(())
+}
+
+/// One statement, one row, and yet nothing to pair it with.
+async fn a_row_that_gets_lost_on_its_way_between_partitions_is_told_as_deleted(db: Database) -> Result<()> {
+    db.run(PARTS).await?;
+    db.run(
+        "INSERT INTO part VALUES (1, 'a', 1);
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER refuse BEFORE INSERT ON part_2 FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .await?;
+    let events = db.events_of("UPDATE part SET d = 11").await?;
+    assert_eq!(events, [event("a", "p.deleted", row(1, 1))]);
     Ok(())
 }
 
