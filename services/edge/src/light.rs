@@ -110,8 +110,12 @@ mod tests {
         lamp.heard(&heartbeat(5_001), at(3_002));
         let lagging = lamp.judge(at(3_002), Micros(6)).expect("changed");
         assert_eq!((lagging.reason, lagging.since), ("lag", Micros(5)));
-        lamp.heard(&heartbeat(0), at(3_003));
+        lamp.heard(&Heartbeat { impaired: Some("a trigger failed".to_owned()), ..heartbeat(0) }, at(3_003));
+        assert_eq!(lamp.judge(at(3_003), Micros(7)).map(|light| light.reason), Some("impaired"));
+        lamp.heard(&heartbeat(0), at(3_004));
         lamp.set_linked(false);
-        assert_eq!(lamp.judge(at(3_003), Micros(7)).map(|light| light.reason), Some("redis"));
+        assert_eq!(lamp.judge(at(3_004), Micros(8)).map(|light| light.reason), Some("redis"));
+        lamp.set_linked(true);
+        assert_eq!(lamp.judge(at(3_005), Micros(9)).map(|light| light.live), Some(true));
     }
 }

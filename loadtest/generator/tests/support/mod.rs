@@ -12,7 +12,7 @@ use rowcast_sandbox::{
 
 /// Longer than anything here takes on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-const SECRET: &str = "a secret of more than thirty-two bytes";
+pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
 pub struct System {
     listeners: Vec<Process>,
