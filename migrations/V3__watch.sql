@@ -121,7 +121,7 @@ DECLARE
     picked   text;        -- the watched columns of a row of a transition table as c1, c2, …
     standing text;        -- the same of a row of the table itself
     whole    text := '';  -- the payload function's argument
-    data     text := 'row_to_json(named)';
+    data     text := 'row_to_json(named.*)';
     changed  text;
     carried  text;        -- both images of a pair as o1, o2, …, w1, w2, …
     same_key text;        -- of a transition row r and the row t of the table
@@ -148,7 +148,7 @@ BEGIN
           INTO whole
           FROM pg_attribute AS a
          WHERE a.attrelid = watched.relation AND a.attnum > 0 AND NOT a.attisdropped;
-        data := format('coalesce(CASE WHEN octet_length(%s%s::text) BETWEEN 1 AND 200 THEN %s(w.whole)::json END, row_to_json(named))',
+        data := format('coalesce(CASE WHEN octet_length(%s%s::text) BETWEEN 1 AND 200 THEN %s(w.whole)::json END, row_to_json(named.*))',
                        CASE WHEN operation = 'update' AND shape <> 'one' THEN 'w.w' ELSE 'w.c' END, merchant,
                        (SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc AS p
                           JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE p.oid = payload));
@@ -185,7 +185,7 @@ BEGIN
         RETURN format(
             'SELECT CASE WHEN part.arrives THEN w.c%1$s::text ELSE o.c%1$s::text END AS room,
                     CASE WHEN NOT part.arrives THEN %2$L WHEN d.changed && %3$L::text[] THEN %4$L ELSE %5$L END AS type,
-                    CASE WHEN part.arrives THEN %6$s ELSE row_to_json(gone) END AS data,
+                    CASE WHEN part.arrives THEN %6$s ELSE row_to_json(gone.*) END AS data,
                     CASE WHEN NOT d.changed && %3$L::text[] THEN d.changed END AS changed, %7$s
                FROM (SELECT %8$s FROM old_rows AS t) AS o CROSS JOIN (%9$s) AS w CROSS JOIN LATERAL %10$s
               CROSS JOIN (VALUES (false), (true)) AS part (arrives)
@@ -208,7 +208,7 @@ BEGIN
              CROSS JOIN (SELECT (SELECT count(*) FROM old_rows) = (SELECT count(*) FROM new_rows) AS paired) AS p
              CROSS JOIN LATERAL %6$s
              WHERE (d.changed <> ''{}'' OR NOT p.paired) %16$s)
-         (SELECT w.o%7$s::text AS room, %8$L AS type, row_to_json(named) AS data, NULL::text[] AS changed, %9$s
+         (SELECT w.o%7$s::text AS room, %8$L AS type, row_to_json(named.*) AS data, NULL::text[] AS changed, %9$s
             FROM pairs AS w CROSS JOIN LATERAL (SELECT %10$s) AS named
            WHERE NOT w.in_place AND w.old_n IS NOT NULL OFFSET 0)
          UNION ALL

@@ -170,6 +170,11 @@ impl Database {
     pub async fn events_of(&self, sql: &str) -> Result<Vec<Event>> {
         self.run("DELETE FROM rowcast.outbox").await?;
         self.run(sql).await?;
+        self.events_left().await
+    }
+
+    /// The events that are in the outbox.
+    pub async fn events_left(&self) -> Result<Vec<Event>> {
         let rows = self
             .client
             .query("SELECT room, type, data::text, changed, truncated FROM rowcast.outbox ORDER BY id", &[])

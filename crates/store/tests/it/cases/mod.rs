@@ -3,6 +3,7 @@
 mod drift;
 mod escalation;
 mod failures;
+mod odd;
 mod payloads;
 mod rows;
 mod sessions;
