@@ -33,7 +33,15 @@ pub struct Cli {
 pub enum Command {
     /// Create Rowcast's schema in the database, or bring it up to date.
     #[command(
-        after_help = "Safe to run again, and by several at once.\n\nExample:\n  rowcast migrate --database-url postgres://app@127.0.0.1/shop"
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+Safe to run again, and by several at once. It waits for locks in short attempts, so that the application does not queue \
+up behind it, and says on standard error who holds them.
+
+Examples:
+  rowcast migrate --database-url postgres://app@127.0.0.1/shop
+  rowcast migrate --dry-run
+  rowcast migrate status"
     )]
     Migrate(MigrateArgs),
     /// Deliver a table's committed changes to its merchants' clients.
@@ -106,21 +114,55 @@ Examples:
 /// Which database a command works on.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
-    /// PostgreSQL's URL, with the rights of whoever owns the tables.
-    #[arg(long, value_name = "URL", env = "ROWCAST_DATABASE__URL", hide_env_values = true)]
+    /// PostgreSQL's URL, with the rights of whoever owns the tables [env: ROWCAST_DATABASE__URL, or
+    /// ROWCAST_DATABASE__URL_FILE, which names a file that holds it].
+    #[arg(long, value_name = "URL", conflicts_with = "dev")]
     pub database_url: Option<String>,
     /// Take the database of a `rowcast dev` that runs in this folder instead.
     #[arg(long, value_name = "DIR")]
     pub dev: Option<PathBuf>,
+    /// Configuration file (.toml, .yaml or .json), as the processes read it; the environment (ROWCAST_…) overrides it.
+    #[arg(long, value_name = "FILE", env = "ROWCAST_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
+    /// Something else than migrating.
+    #[command(subcommand)]
+    pub command: Option<MigrateCommand>,
+    /// Try the migrations that are missing in a transaction that is rolled back, and print their SQL.
+    #[arg(long, conflicts_with = "json")]
+    pub dry_run: bool,
+    /// How long each statement waits for a lock, such as 200ms [env: ROWCAST_DATABASE__MIGRATE_LOCK_TIMEOUT].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub lock_timeout: Option<Duration>,
+    /// For how long it is tried again, such as 1m [env: ROWCAST_DATABASE__MIGRATE_RETRY_FOR].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub retry_for: Option<Duration>,
     /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
     /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands below `migrate`.
+#[derive(Debug, Subcommand)]
+pub enum MigrateCommand {
+    /// List the migrations, and whether they were applied.
+    Status(StatusArgs),
+}
+
+/// Arguments of `migrate status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Print them as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -245,9 +287,13 @@ pub struct PublishArgs {
 /// What a token says. Shared by `token` and `tail`.
 #[derive(Debug, Clone, Args)]
 pub struct ClaimArgs {
-    /// The HS256 secret that the edges verify with.
-    #[arg(long, env = "ROWCAST_AUTH__HS256_SECRET", hide_env_values = true)]
+    /// The HS256 secret that the edges verify with [env: ROWCAST_AUTH__HS256_SECRET, or ROWCAST_AUTH__HS256_SECRET_FILE,
+    /// which names a file that holds it].
+    #[arg(long, conflicts_with = "dev")]
     pub secret: Option<String>,
+    /// Configuration file (.toml, .yaml or .json), as the processes read it; the environment (ROWCAST_…) overrides it.
+    #[arg(long, value_name = "FILE", env = "ROWCAST_CONFIG")]
+    pub config: Option<PathBuf>,
     /// A merchant whose events the token opens; may be repeated.
     #[arg(long, value_name = "ID")]
     pub merchant: Vec<String>,
@@ -328,6 +374,22 @@ mod tests {
 
         let error = parse("rowcast watch booking merchant_id --operations truncate").unwrap_err().to_string();
         assert!(error.contains("insert, update, delete"), "{error}");
+    }
+
+    #[test]
+    fn a_database_is_named_once() {
+        for line in [
+            "rowcast watches --dev d --database-url postgres://x",
+            "rowcast migrate status --dev d --database-url postgres://x",
+            "rowcast token --merchant m1 --dev d --secret s",
+            "rowcast tail --merchant m1 --dev d --secret s",
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains("cannot be used with"), "{line}: {error}");
+        }
+        assert!(
+            matches!(parse("rowcast migrate status --json").unwrap(), Command::Migrate(args) if args.command.is_some())
+        );
     }
 
     #[test]

@@ -4,18 +4,24 @@ use anyhow::{anyhow, bail};
 use rowcast_store::{StoreError, Watches};
 use tokio_postgres::{config::Host, error::SqlState};
 
-use crate::{args::DatabaseArgs, devfile::DevFile};
+use crate::{args::DatabaseArgs, config::Config, devfile::DevFile};
 
-/// The address.
+/// The address: from the command line, or else from the configuration.
 pub(crate) fn url(args: &DatabaseArgs) -> anyhow::Result<String> {
-    match (&args.dev, args.database_url.as_deref()) {
-        (Some(folder), _) => Ok(DevFile::read(folder)?.database_url),
-        (None, Some(url)) if !url.is_empty() => Ok(url.to_owned()),
-        (None, _) => bail!(
-            "which database? Give --database-url postgres://user:password@host/name, set ROWCAST_DATABASE__URL, or name \
-             the --dev folder of a running `rowcast dev`"
-        ),
+    if let Some(folder) = &args.dev {
+        return Ok(DevFile::read(folder)?.database_url);
     }
+    let url = match &args.database_url {
+        Some(url) => url.clone(),
+        None => Config::load(args.config.as_deref())?.database.url.expose().to_owned(),
+    };
+    if url.is_empty() {
+        bail!(
+            "which database? Give --database-url postgres://user:password@host/name, set ROWCAST_DATABASE__URL, or name the \
+             --dev folder of a running `rowcast dev`"
+        )
+    }
+    Ok(url)
 }
 
 /// A connection for an operator's commands.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     args::{ClaimArgs, TokenArgs},
+    config::Config,
     devfile::DevFile,
 };
 
@@ -91,17 +92,16 @@ impl TryFrom<&ClaimArgs> for Claims {
     }
 }
 
-/// The secret given on the command line, or that of a running `rowcast dev`.
+/// The secret given on the command line, that of a running `rowcast dev`, or the configuration's.
 pub(crate) fn secret(args: &ClaimArgs, dev: Option<&DevFile>) -> anyhow::Result<String> {
-    match (dev, &args.secret) {
-        (Some(dev), _) => Ok(dev.jwt_secret.clone()),
-        (None, Some(secret)) => Ok(secret.clone()),
-        (None, None) => {
-            bail!(
-                "no secret to sign with: give --secret, set ROWCAST_AUTH__HS256_SECRET, or name a --dev folder"
-            )
-        }
+    if let Some(secret) = args.secret.as_ref().or(dev.map(|dev| &dev.jwt_secret)) {
+        return Ok(secret.clone());
     }
+    let secret = Config::load(args.config.as_deref())?.auth.hs256_secret;
+    if !secret.is_set() {
+        bail!("no secret to sign with: give --secret, set ROWCAST_AUTH__HS256_SECRET, or name a --dev folder")
+    }
+    Ok(secret.expose().to_owned())
 }
 
 /// The command `token`.
@@ -124,6 +124,7 @@ mod tests {
     fn args(claim: &[&str], merchant: &[&str]) -> ClaimArgs {
         ClaimArgs {
             secret: None,
+            config: None,
             merchant: merchant.iter().map(|id| (*id).to_owned()).collect(),
             subject: "ana".to_owned(),
             expires_in: Duration::from_secs(900),

@@ -49,6 +49,17 @@ pub enum StoreError {
     /// A migration failed.
     #[error("migration: {}", chain(&**.0))]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What a migration needs stayed locked.
+    #[error(
+        "the migration could not get its locks within {tried_for:?}: it waited for {holders}. Nothing is half done: run it \
+         again, or give it longer (database.migrate_retry_for)"
+    )]
+    MigrationLocked {
+        /// For how long it was tried.
+        tried_for: std::time::Duration,
+        /// Who stood in the way, as far as it is known.
+        holders: String,
+    },
     /// The server sent something that this program does not understand.
     #[error("PostgreSQL answered with something unexpected: {0}")]
     Unexpected(String),
@@ -75,7 +86,7 @@ impl StoreError {
             Self::NotPrimary => "not_primary",
             Self::NoEncoding => "no_encoding",
             Self::NotMigrated => "not_migrated",
-            Self::Migration(_) => "migration",
+            Self::Migration(_) | Self::MigrationLocked { .. } => "migration",
             Self::Unexpected(_) => "unexpected",
         }
     }

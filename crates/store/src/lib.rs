@@ -29,7 +29,10 @@ pub use columns::{Column, JsonType};
 pub use drift::{Drift, Inspection, inspect, settle_unrecorded};
 pub use error::StoreError;
 pub use lead::{Election, LeadSession, Standby};
-pub use migration::{Report, migrate};
+pub use migration::{
+    MigrateOptions, Migration, MigrationState, Report, Waiting, migrate, migrate_with, migrations,
+    try_migrations,
+};
 pub use notifying::NotifyingTrigger;
 pub use outbox::{Bell, Page, Ring, Row};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};

@@ -1,13 +1,19 @@
 //! Brings the schema up to date. The SQL itself is in the repository's `migrations/`.
 
+mod patience;
+mod status;
+
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use crate::pooler::own_process;
 use crate::session::{Session, SessionOptions};
 use crate::{LOCK_CLASS, MIGRATION_LOCK, StoreError};
+
+pub use patience::Waiting;
+use patience::{Patience, is_lock_not_available};
+pub use status::{Migration, MigrationState, migrations, try_migrations};
 
 mod embedded {
     refinery::embed_migrations!("../../migrations");
@@ -15,8 +21,22 @@ mod embedded {
 
 /// Where refinery notes what was applied.
 const HISTORY: &str = "rowcast.schema_history";
-/// How often a migration that met a lock, or another database's role, is tried again.
-const ATTEMPTS: u32 = 20;
+
+/// How long migrations wait for the locks of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MigrateOptions {
+    /// PostgreSQL's `lock_timeout` for each statement: for so long others may have to queue behind a migration.
+    pub lock_timeout: Duration,
+    /// For how long a migration that met a lock, or another database's role, is tried again.
+    pub retry_for: Duration,
+}
+
+impl Default for MigrateOptions {
+    /// 200 ms, and a minute.
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_millis(200), retry_for: Duration::from_secs(60) }
+    }
+}
 
 /// What a run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,24 +47,31 @@ pub struct Report {
     pub version: i32,
 }
 
-/// Applies the migrations that are missing. Several at once are safe: a session advisory lock lets one through at a
-/// time. Waits only briefly for the locks of an application (`lock_timeout`), so that nothing queues up behind it,
-/// and tries again.
+/// [`migrate_with`] the defaults; what it waits for goes to the log.
+///
+/// # Errors
+/// As [`migrate_with`].
 pub async fn migrate(url: &str) -> Result<Report, StoreError> {
-    let options = SessionOptions::new("rowcast migrate");
-    let mut session = Session::open(url, &options).await?;
-    own_process(&session, url, &options).await?;
-    let client = session.client_mut();
-    client.execute("SELECT pg_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await?;
-    let mut attempt = 1;
+    migrate_with(url, MigrateOptions::default(), |waiting| tracing::info!("{waiting}")).await
+}
+
+/// Applies the migrations that are missing, each in a transaction. Several at once are safe: a session advisory lock lets
+/// one through at a time. Waits only briefly for the locks of an application, so that nothing queues up behind it, and
+/// tries again; `say` is told each time.
+///
+/// # Errors
+/// [`StoreError::MigrationLocked`] when the patience is over; whatever a migration itself meets.
+pub async fn migrate_with(
+    url: &str,
+    options: MigrateOptions,
+    say: impl FnMut(&Waiting),
+) -> Result<Report, StoreError> {
+    let mut patience = Patience::new(options, say);
+    let mut session = open(url, &mut patience).await?;
     let report = loop {
-        match run(client).await {
-            Err(error) if attempt < ATTEMPTS && worth_another_attempt(&error) => {
-                tracing::info!(%error, attempt, "the migration met a lock and is tried again");
-                tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt.min(10)))).await;
-                attempt += 1;
-            }
-            result => break result?,
+        match run(session.client_mut(), options).await {
+            Err(error) => patience.wait(session.client(), error).await?,
+            Ok(report) => break report,
         }
     };
     // Closing the session gives the lock back.
@@ -52,9 +79,37 @@ pub async fn migrate(url: &str) -> Result<Report, StoreError> {
     Ok(report)
 }
 
-async fn run(client: &mut Client) -> Result<Report, StoreError> {
+/// A session that holds the lock under which migrations run.
+async fn open(url: &str, patience: &mut Patience<impl FnMut(&Waiting)>) -> Result<Session, StoreError> {
+    let options = SessionOptions::new("rowcast migrate");
+    let session = Session::open(url, &options).await?;
+    own_process(&session, url, &options).await?;
+    let client = session.client();
+    let row =
+        client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await?;
+    if !row.try_get::<_, bool>(0)? {
+        patience.say_that_another_migrates();
+        client.batch_execute(&set_lock_timeout(patience.left())).await?;
+        let locked = client.execute("SELECT pg_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await;
+        locked.map_err(|error| match is_lock_not_available(&error) {
+            true => patience.over("another `rowcast migrate`".to_owned()),
+            false => StoreError::Postgres(error),
+        })?;
+    }
+    Ok(session)
+}
+
+/// 0 would mean forever.
+fn set_lock_timeout(timeout: Duration) -> String {
+    format!("SET lock_timeout = {}", timeout.as_millis().clamp(1, i32::MAX as u128))
+}
+
+async fn run(client: &mut Client, options: MigrateOptions) -> Result<Report, StoreError> {
     client
-        .batch_execute("SET lock_timeout = '200ms'; SET client_min_messages = warning; CREATE SCHEMA IF NOT EXISTS rowcast")
+        .batch_execute(&format!(
+            "{}; SET client_min_messages = warning; CREATE SCHEMA IF NOT EXISTS rowcast",
+            set_lock_timeout(options.lock_timeout)
+        ))
         .await?;
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(HISTORY);
@@ -65,26 +120,11 @@ async fn run(client: &mut Client) -> Result<Report, StoreError> {
         .map_err(|error| StoreError::Migration(Box::new(error)))?;
     let row = client.query_one(&format!("SELECT coalesce(max(version), 0) FROM {HISTORY}"), &[]).await?;
     Ok(Report {
-        applied: report
-            .applied_migrations()
-            .iter()
-            .map(|migration| format!("V{}__{}", migration.version(), migration.name()))
-            .collect(),
+        applied: report.applied_migrations().iter().map(file_name).collect(),
         version: row.try_get(0)?,
     })
 }
 
-/// Locks that were not free in time, and roles that another database is changing at this moment.
-fn worth_another_attempt(error: &StoreError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
-            let message = error.as_db_error().map_or("", |error| error.message());
-            return error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
-                || error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
-                || message.contains("concurrently updated");
-        }
-        cause = error.source();
-    }
-    false
+fn file_name(migration: &refinery::Migration) -> String {
+    format!("V{}__{}", migration.version(), migration.name())
 }

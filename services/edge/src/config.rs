@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+pub use rowcast_process::config::shared::AuthConfig;
 use rowcast_process::config::shared::{AdminConfig, LogConfig, RedisConfig, default_installation};
-use rowcast_process::config::{Secret, duration, size};
+use rowcast_process::config::{duration, size};
 use serde::{Deserialize, Serialize};
 
 /// Everything that an edge reads.
@@ -33,29 +34,6 @@ impl Default for Config {
             redis: RedisConfig::default(),
             auth: AuthConfig::default(),
             edge: EdgeConfig::default(),
-        }
-    }
-}
-
-/// Section `auth`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthConfig {
-    /// `ROWCAST_AUTH__HS256_SECRET`: the secret that signs tokens; required, at least 32 bytes.
-    pub hs256_secret: Secret,
-    /// `ROWCAST_AUTH__ROOM_CLAIM`: the claim that names the room or a list of rooms; `merchantId`.
-    pub room_claim: String,
-    /// `ROWCAST_AUTH__LEEWAY`: how far ahead of this machine's clock the issuer's may be, for `nbf`; `5s`.
-    #[serde(with = "duration")]
-    pub leeway: Duration,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            hs256_secret: Secret::default(),
-            room_claim: "merchantId".to_owned(),
-            leeway: Duration::from_secs(5),
         }
     }
 }

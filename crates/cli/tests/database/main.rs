@@ -2,6 +2,8 @@
 //! database of its own.
 
 mod adopt;
+mod configured;
+mod migrating;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SecretUrl;
+use super::{Secret, SecretUrl};
 
 /// The default of the top-level key `installation` (`ROWCAST_INSTALLATION`).
 pub fn default_installation() -> String {
@@ -54,11 +54,29 @@ impl Default for AdminConfig {
 }
 
 /// Section `database`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default.
     pub url: SecretUrl,
+    /// `ROWCAST_DATABASE__MIGRATE_LOCK_TIMEOUT`: how long each statement of `rowcast migrate` waits for a lock, `200ms` by
+    /// default. For so long, statements of the application may queue up behind it.
+    #[serde(with = "super::duration")]
+    pub migrate_lock_timeout: Duration,
+    /// `ROWCAST_DATABASE__MIGRATE_RETRY_FOR`: for how long `rowcast migrate` tries again when it did not get a lock, `1m` by
+    /// default.
+    #[serde(with = "super::duration")]
+    pub migrate_retry_for: Duration,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: SecretUrl::default(),
+            migrate_lock_timeout: Duration::from_millis(200),
+            migrate_retry_for: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Section `redis`.
@@ -88,6 +106,29 @@ impl Default for RedisConfig {
             log_max_entries: 1000,
             log_ttl: Duration::from_secs(3600),
             head_ttl: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+/// Section `auth`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// `ROWCAST_AUTH__HS256_SECRET`: the secret that signs tokens; required, at least 32 bytes.
+    pub hs256_secret: Secret,
+    /// `ROWCAST_AUTH__ROOM_CLAIM`: the claim that names the room or a list of rooms; `merchantId`.
+    pub room_claim: String,
+    /// `ROWCAST_AUTH__LEEWAY`: how far ahead of this machine's clock the issuer's may be, for `nbf`; `5s`.
+    #[serde(with = "super::duration")]
+    pub leeway: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            hs256_secret: Secret::default(),
+            room_claim: "merchantId".to_owned(),
+            leeway: Duration::from_secs(5),
         }
     }
 }
