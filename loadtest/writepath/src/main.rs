@@ -1,10 +1,11 @@
 //! What Rowcast costs the application's write path, measured on servers of its own with fsync on: commits a second
-//! side by side, latency beside an immediate NOTIFY, and large statements. Who watches what is in `bench`.
+//! side by side, latency beside an immediate NOTIFY, large statements, and transactions of many. Who watches what is in `bench`.
 
 mod bench;
 mod commits;
 mod latency;
 mod statements;
+mod transactions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,16 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// One transaction of many statements, each a subtransaction where the table is watched: how long it takes, and what
+    /// others pay who read meanwhile.
+    Transactions {
+        /// Statements a transaction.
+        #[arg(long, default_value_t = 1_000)]
+        statements: usize,
+        /// Rounds.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
 }
 
 #[tokio::main]
@@ -64,10 +75,14 @@ async fn main() -> Result<()> {
         }
         Some(What::Latency { events }) => latency::run(&bench, events).await,
         Some(What::Statements { rows, rounds }) => statements::run(&bench, rows, rounds).await,
+        Some(What::Transactions { statements, rounds }) => {
+            transactions::run(&bench, statements, rounds).await
+        }
         None => {
             commits::run(&bench, &[1, 8, 32], 5, Duration::from_secs(2)).await?;
             latency::run(&bench, 15).await?;
-            statements::run(&bench, 50_000, 3).await
+            statements::run(&bench, 50_000, 3).await?;
+            transactions::run(&bench, 1_000, 5).await
         }
     }
 }
