@@ -10,7 +10,7 @@ SECONDS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
 
-.PHONY: help setup build demo test test-long bench-latency bench-writepath spike-socket fmt lint clean
+.PHONY: help setup build demo test test-long docs bench-latency bench-writepath spike-socket fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup ## Check format and lints, run all tests; the last line counts them
 
 test-long: setup ## The tests that take longer (those marked #[ignore]), in release mode
 	@scripts/test.py --long
+
+docs: setup ## Write the configuration's reference into docs/configuration.md, from the code
+	@cargo run -q -p rowcast-docs
 
 bench-latency: build ## Commit to client, beside a bare LISTEN → socket loop (about 3 minutes)
 	cargo build --release -p rowcast-generator

@@ -7,12 +7,13 @@ use rowcast_process::config::{
     LoadOptions, load,
     shared::{AuthConfig, DatabaseConfig},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The sections that the command looks into.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     /// For the commands that work on the database.
     pub database: DatabaseConfig,
     /// For tokens.

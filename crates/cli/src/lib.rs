@@ -6,7 +6,7 @@ mod adopt;
 pub mod args;
 pub mod client;
 mod columns;
-mod config;
+pub mod config;
 mod database;
 mod dev;
 pub mod devfile;

@@ -5,13 +5,15 @@ use std::time::Duration;
 pub use rowcast_process::config::shared::AuthConfig;
 use rowcast_process::config::shared::{AdminConfig, LogConfig, RedisConfig, default_installation};
 use rowcast_process::config::{duration, size};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Everything that an edge reads.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `ROWCAST_INSTALLATION`: the installation's name, part of every key in Redis; `default`.
+    /// `ROWCAST_INSTALLATION`: the installation's name, part of every key in Redis, `default` by default. Listeners and edges
+    /// of one installation have the same.
     pub installation: String,
     /// Log lines.
     pub log: LogConfig,
@@ -39,54 +41,65 @@ impl Default for Config {
 }
 
 /// Section `edge`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EdgeConfig {
     /// `ROWCAST_EDGE__LISTEN`: address and port for clients, `0.0.0.0:8080`; port 0 takes a free one.
     pub listen: String,
     /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws`, such as `/realtime`; empty.
     pub base_path: String,
-    /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets; 0, the default, takes one a core.
+    /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets, `0` by default; 0 takes one a core.
     pub workers: usize,
     /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets on this edge, 20000; one more is answered 503. 0 sets no limit.
     pub max_connections: usize,
     /// `ROWCAST_EDGE__MAX_MESSAGE`: the largest message that a client may send, `64KiB`.
     #[serde(with = "size")]
+    #[schemars(with = "String")]
     pub max_message: u64,
     /// `ROWCAST_EDGE__SIGN_IN_TIMEOUT`: how long a client may take to sign in, `5s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub sign_in_timeout: Duration,
     /// `ROWCAST_EDGE__HEARTBEAT`: a silent socket is pinged so often, and given up after twice as long; `25s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub heartbeat: Duration,
     /// `ROWCAST_EDGE__QUEUE_FRAMES`: frames that may wait for one socket before its session falls back to the
     /// log; 512.
     pub queue_frames: usize,
-    /// `ROWCAST_EDGE__QUEUE_SIZE`: the same in bytes, `1MiB`.
+    /// `ROWCAST_EDGE__QUEUE_SIZE`: bytes that may wait for one socket before its session falls back to the log,
+    /// `1MiB`.
     #[serde(with = "size")]
+    #[schemars(with = "String")]
     pub queue_size: u64,
     /// `ROWCAST_EDGE__STALLED_TIMEOUT`: a socket that takes nothing for so long is closed with 4008; `30s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub stalled_timeout: Duration,
     /// `ROWCAST_EDGE__RECENT_EVENTS`: events of each room kept in memory for those who come back; 256.
     pub recent_events: usize,
-    /// `ROWCAST_EDGE__RECENT_SIZE`: the same in bytes, `1MiB`.
+    /// `ROWCAST_EDGE__RECENT_SIZE`: bytes of each room's recent events kept in memory, `1MiB`.
     #[serde(with = "size")]
+    #[schemars(with = "String")]
     pub recent_size: u64,
-    /// `ROWCAST_EDGE__RECENT_AGE`: how long they are kept, `2m`; older ones are read from the log.
+    /// `ROWCAST_EDGE__RECENT_AGE`: how long recent events are kept in memory, `2m`; older ones are read from the log.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub recent_age: Duration,
     /// `ROWCAST_EDGE__ROOM_LINGER`: how long a room without clients stays subscribed, `30s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub room_linger: Duration,
     /// `ROWCAST_EDGE__HEAD_CHECKS`: heads of rooms read each second to find lost messages; 5000.
     pub head_checks: usize,
     /// `ROWCAST_EDGE__DRAIN_DELAY`: at shutdown, how long the edge goes on accepting while it is not ready, until
     /// balancers have noticed; `5s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub drain_delay: Duration,
     /// `ROWCAST_EDGE__DRAIN_WINDOW`: the time over which sockets are then sent elsewhere; `20s`.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub drain_window: Duration,
 }
 

@@ -6,6 +6,7 @@ use rowcast_process::config::shared::{
     AdminConfig, DatabaseConfig, LogConfig, RedisConfig, default_installation,
 };
 use rowcast_process::config::{duration, size};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::doorbell::{EMPTY, PROOF_INTERVAL};
@@ -13,10 +14,11 @@ use crate::plain::{self, Channel, Paths};
 use crate::publisher::Limits;
 
 /// The whole of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `ROWCAST_INSTALLATION`: which of the installations in one Redis this is; `default` by default.
+    /// `ROWCAST_INSTALLATION`: the installation's name, part of every key in Redis, `default` by default. Listeners and edges
+    /// of one installation have the same.
     pub installation: String,
     /// Logs.
     pub log: LogConfig,
@@ -44,7 +46,7 @@ impl Default for Config {
 }
 
 /// Section `listener`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerConfig {
     /// `ROWCAST_LISTENER__MAX_ROWS`: rows that are in memory or published and not yet deleted, 20000 by default. Above
@@ -56,15 +58,18 @@ pub struct ListenerConfig {
     /// `max_prepared_transactions` above 0. `400ms` by default, at least `10ms` and at most `700ms`. Events are late by a
     /// hundredth of the time for which nothing came before them, and by this at most; an idle system is asked so often.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub timer_interval: Duration,
     /// `ROWCAST_LISTENER__BATCH_COMMANDS`: commands in one pipeline to Redis, 512 by default.
     pub batch_commands: usize,
     /// `ROWCAST_LISTENER__BATCH_BYTES`: size of one pipeline to Redis, about, `1MiB` by default.
     #[serde(with = "size")]
+    #[schemars(with = "String")]
     pub batch_bytes: u64,
     /// `ROWCAST_LISTENER__MAX_EVENT_BYTES`: an event with more JSON than this becomes a dead letter, `1MiB` by default.
     /// Triggers send a reference instead of a row far below it.
     #[serde(with = "size")]
+    #[schemars(with = "String")]
     pub max_event_bytes: u64,
     /// `ROWCAST_LISTENER__REMEMBERED_ROOMS`: rooms whose place in Redis is remembered, 100000 by default. A forgotten
     /// one costs one more question to Redis with its next event.
@@ -73,16 +78,17 @@ pub struct ListenerConfig {
     /// a name, or a table of `channel` and any of `room`, `room_field`, `type`, `type_field`, where fields need paths of
     /// their own. Such events are delivered at most once.
     pub channels: Vec<Channel>,
-    /// `ROWCAST_LISTENER__PLAIN_ROOM_FIELD`: where the room stands in their payloads, `merchantId,data.merchantId` by
+    /// `ROWCAST_LISTENER__PLAIN_ROOM_FIELD`: where the room stands in payloads of plain mode, `merchantId,data.merchantId` by
     /// default; the first path that is there counts.
     #[serde(deserialize_with = "plain::one_or_more")]
     pub plain_room_field: Paths,
-    /// `ROWCAST_LISTENER__PLAIN_TYPE_FIELD`: where the type stands, `type` by default; where it is not there, the type is the
+    /// `ROWCAST_LISTENER__PLAIN_TYPE_FIELD`: where the type stands in payloads of plain mode, `type` by default; where it is not there, the type is the
     /// channel's name.
     #[serde(deserialize_with = "plain::one_or_more")]
     pub plain_type_field: Paths,
     /// `ROWCAST_LISTENER__STOP_TIMEOUT`: how long a stop may take to hand over, `10s` by default.
     #[serde(with = "duration")]
+    #[schemars(with = "String")]
     pub stop_timeout: Duration,
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, SecretUrl};
@@ -12,7 +13,7 @@ pub fn default_installation() -> String {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -23,7 +24,7 @@ pub enum LogFormat {
 }
 
 /// Section `log`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// `ROWCAST_LOG__FORMAT`: `json` (default) or `text`.
@@ -40,7 +41,7 @@ impl Default for LogConfig {
 }
 
 /// Section `admin`: the port for `/live`, `/ready` and `/metrics`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// `ROWCAST_ADMIN__LISTEN`: address and port, `0.0.0.0:9090` by default; port 0 takes a free one.
@@ -54,7 +55,7 @@ impl Default for AdminConfig {
 }
 
 /// Section `database`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default.
@@ -62,10 +63,12 @@ pub struct DatabaseConfig {
     /// `ROWCAST_DATABASE__MIGRATE_LOCK_TIMEOUT`: how long each statement of `rowcast migrate` waits for a lock, `200ms` by
     /// default. For so long, statements of the application may queue up behind it.
     #[serde(with = "super::duration")]
+    #[schemars(with = "String")]
     pub migrate_lock_timeout: Duration,
     /// `ROWCAST_DATABASE__MIGRATE_RETRY_FOR`: for how long `rowcast migrate` tries again when it did not get a lock, `1m` by
     /// default.
     #[serde(with = "super::duration")]
+    #[schemars(with = "String")]
     pub migrate_retry_for: Duration,
 }
 
@@ -80,21 +83,24 @@ impl Default for DatabaseConfig {
 }
 
 /// Section `redis`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `ROWCAST_REDIS__URL`: `redis://127.0.0.1:6379` by default.
+    /// `ROWCAST_REDIS__URL`: Redis's URL, `redis://127.0.0.1:6379` by default.
     pub url: SecretUrl,
-    /// `ROWCAST_REDIS__PREFIX`: the first part of every key and channel, `rowcast` by default.
+    /// `ROWCAST_REDIS__PREFIX`: the first part of every key and channel, `rowcast` by default. Together with
+    /// `ROWCAST_INSTALLATION` it keeps several installations, and other applications, apart in one Redis.
     pub prefix: String,
     /// `ROWCAST_REDIS__LOG_MAX_ENTRIES`: about how many events a room's log keeps, 1000 by default.
     pub log_max_entries: u64,
     /// `ROWCAST_REDIS__LOG_TTL`: how long a room's log outlives its last event, `1h` by default.
     #[serde(with = "super::duration")]
+    #[schemars(with = "String")]
     pub log_ttl: Duration,
     /// `ROWCAST_REDIS__HEAD_TTL`: how long a room's head outlives its last event, `7d` by default; far longer than
     /// `log_ttl`, so that a forgotten log is told from a new room.
     #[serde(with = "super::duration")]
+    #[schemars(with = "String")]
     pub head_ttl: Duration,
 }
 
@@ -111,7 +117,7 @@ impl Default for RedisConfig {
 }
 
 /// Section `auth`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
     /// `ROWCAST_AUTH__HS256_SECRET`: the secret that signs tokens; required, at least 32 bytes.
@@ -120,6 +126,7 @@ pub struct AuthConfig {
     pub room_claim: String,
     /// `ROWCAST_AUTH__LEEWAY`: how far ahead of this machine's clock the issuer's may be, for `nbf`; `5s`.
     #[serde(with = "super::duration")]
+    #[schemars(with = "String")]
     pub leeway: Duration,
 }
 

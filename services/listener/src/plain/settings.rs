@@ -1,5 +1,6 @@
 //! Plain mode's settings: which channels, and where in their payloads room and type stand.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::ListenerConfig;
@@ -12,7 +13,7 @@ const MAX_CHANNEL_BYTES: usize = 63;
 pub type Paths = Vec<String>;
 
 /// A channel: its name, or a table that says more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "a channel is its name, or a table of `channel` and any of `room`, `room_field`, `type` and `type_field`"
@@ -25,7 +26,7 @@ pub enum Channel {
 }
 
 /// A channel whose payloads are like no other's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelTable {
     /// The channel's name, exactly as `pg_notify` is given it: `Booking_INSERT`.
