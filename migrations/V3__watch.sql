@@ -664,7 +664,10 @@ BEGIN
             RAISE EXCEPTION 'rowcast: % must be owner of table % to stop watching it; its owner is %',
                 current_user, relation, class.relowner::regrole USING ERRCODE = 'insufficient_privilege';
         END IF;
-        FOR target IN SELECT rowcast.family(relation) LOOP
+        -- A foreign partition, attached later, has none and can not be locked.
+        FOR target IN
+            SELECT c.oid FROM rowcast.family(relation) AS f (oid) JOIN pg_class AS c ON c.oid = f.oid WHERE c.relkind <> 'f'
+        LOOP
             PERFORM rowcast.lock_for_triggers(target);
         END LOOP;
         FOREACH one IN ARRAY '{insert,update,delete,truncate}'::text[] LOOP

@@ -48,7 +48,10 @@ AS $$
                format('no trigger for %s', string_agg(operation, ', ' ORDER BY operation))
           FROM wanted WHERE NOT hangs AND relkind <> 'f' GROUP BY root, member
         UNION ALL
-        SELECT DISTINCT member::text, 'foreign', format('a foreign table below %s', root) FROM wanted WHERE relkind = 'f'
+        SELECT DISTINCT member::text, 'foreign',
+               format('a foreign table below %s: PostgreSQL refuses statements that reach it through there, and what is written '
+                      'to it by its own name is not sent', root)
+          FROM wanted WHERE relkind = 'f'
         UNION ALL
         SELECT member::text, 'trigger_disabled',
                format('the trigger for %s is disabled', string_agg(operation, ', ' ORDER BY operation))
