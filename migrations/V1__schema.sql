@@ -39,7 +39,7 @@ CREATE TABLE rowcast.outbox (
     changed     text[],
     traceparent text        DEFAULT nullif(left(current_setting('rowcast.traceparent', true), 128), '')
 );
-CREATE INDEX outbox_tx ON rowcast.outbox (tx);
+CREATE INDEX outbox_tx ON rowcast.outbox (tx, id);
 -- Rows live for milliseconds: what counts is that dead ones go, not what share of the table they are.
 ALTER TABLE rowcast.outbox SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
@@ -121,9 +121,14 @@ INSERT INTO rowcast.state DEFAULT VALUES;
 
 -- Each leader draws its epoch here.
 CREATE SEQUENCE rowcast.leader_epoch AS bigint;
--- No row of a transaction below this number is left to read. It only follows what is durable.
-CREATE SEQUENCE rowcast.floor AS bigint MINVALUE 0 START 3;
-SELECT setval('rowcast.floor', 3);
+-- Where a new leader begins: no row of the transactions that this snapshot sees is left, and those that had not begun by
+-- then have ids above this one. It only follows what is durable. The row with the highest number counts.
+CREATE TABLE rowcast.floor (
+    n        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    snapshot pg_snapshot NOT NULL,
+    id       bigint      NOT NULL
+);
+INSERT INTO rowcast.floor (snapshot, id) VALUES ('3:3:', 0);
 -- Until when (ms since 1970) the leader sleeps and wants to be rung. A sequence, because it is not transactional.
 CREATE SEQUENCE rowcast.doorbell AS bigint MINVALUE 0 START 0;
 -- How many changed rows gave no event because their merchant was NULL or not 1 to 200 bytes long.
@@ -158,7 +163,9 @@ GRANT SELECT, INSERT ON rowcast.dead_letter TO rowcast_listener;
 GRANT SELECT, DELETE ON rowcast.raise_request TO rowcast_listener;
 GRANT SELECT, DELETE, UPDATE (settled) ON rowcast.trigger_error TO rowcast_listener;
 GRANT SELECT ON rowcast.watches TO rowcast_listener;
-GRANT USAGE, SELECT, UPDATE ON SEQUENCE rowcast.leader_epoch, rowcast.floor, rowcast.doorbell TO rowcast_listener;
+GRANT SELECT, INSERT, DELETE ON rowcast.floor TO rowcast_listener;
+GRANT USAGE, SELECT, UPDATE ON SEQUENCE rowcast.leader_epoch, rowcast.doorbell TO rowcast_listener;
+GRANT SELECT ON SEQUENCE rowcast.outbox_id_seq TO rowcast_listener;
 GRANT SELECT ON SEQUENCE rowcast.unusable_merchants, rowcast.trigger_failures, rowcast.unrecorded_failures
     TO rowcast_listener;
 GRANT SELECT, UPDATE ON SEQUENCE rowcast.unrecorded_settled TO rowcast_listener;

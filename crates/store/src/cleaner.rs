@@ -1,6 +1,7 @@
 //! The second connection of a leader: everything that must be durable, and what may take longer than a read.
 
 use crate::StoreError;
+use crate::reading::Mark;
 use crate::session::{Session, SessionOptions};
 use crate::values::Timestamp;
 
@@ -76,13 +77,18 @@ impl Cleaner {
             .map_err(StoreError::from_statement)
     }
 
-    /// Moves the durable floor forward, never back. Call it after the deletion that made it true.
-    pub async fn set_floor(&self, floor: u64) -> Result<(), StoreError> {
-        let floor = i64::try_from(floor)
-            .map_err(|_| StoreError::Unexpected(format!("transaction {floor} is beyond a sequence")))?;
+    /// Makes a mark the durable floor, from which the next leader reads. Call it after the deletion of all that was
+    /// read up to there. An older leader's, late, costs the next one a longer way and nothing else.
+    pub async fn set_floor(&self, floor: &Mark) -> Result<(), StoreError> {
+        // Rows instead of an update: while an old transaction is about, versions of one row would have to be searched.
         self.session
             .client()
-            .execute("SELECT setval('rowcast.floor', $1) FROM rowcast.floor WHERE last_value < $1", &[&floor])
+            .execute(
+                "WITH before AS MATERIALIZED (SELECT n FROM rowcast.floor ORDER BY n DESC LIMIT 1),
+                      gone AS (DELETE FROM rowcast.floor WHERE n = (SELECT n FROM before))
+                 INSERT INTO rowcast.floor (snapshot, id) VALUES ($1::text::pg_snapshot, $2)",
+                &[&floor.snapshot.to_string(), &floor.id],
+            )
             .await
             .map_err(StoreError::from_statement)?;
         Ok(())

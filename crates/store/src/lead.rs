@@ -2,12 +2,15 @@
 //! is the listener's.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Instant;
 
 use rowcast_protocol::Epoch;
+use tokio_postgres::Client;
 
 use crate::outbox::{Bell, Page, Reads, Ring};
 use crate::pooler::{own_process, same_process};
-use crate::reading::{Query, Reading, Snapshot};
+use crate::reading::{Mark, Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
 use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
 
@@ -94,22 +97,20 @@ impl LeadSession {
         client.batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}")).await?;
         let row = client
             .query_one(
-                "SELECT nextval('rowcast.leader_epoch'), last_value,
+                "SELECT nextval('rowcast.leader_epoch'),
                         CASE coalesce(current_setting('rowcast.doorbell', true), '')
                             WHEN 'on' THEN true WHEN 'off' THEN false
-                            ELSE current_setting('max_prepared_transactions') = '0' END
-                   FROM rowcast.floor",
+                            ELSE current_setting('max_prepared_transactions') = '0' END",
                 &[],
             )
             .await
             .map_err(StoreError::from_statement)?;
         let epoch = Epoch(unsigned(row.try_get(0)?)?);
-        let floor = unsigned(row.try_get(1)?)?;
-        let rings_by_default = row.try_get(2)?;
+        let rings_by_default = row.try_get(1)?;
         let reads = Reads::prepare(client).await?;
+        let reading = begin_reading(client).await?;
         // Setting the doorbell must not wait for a disk: it means nothing after a crash.
         client.batch_execute("SET synchronous_commit = off").await?;
-        let reading = Reading::from_floor(floor);
         Ok(Self { session, backend_pid, epoch, rings_by_default, reads, reading })
     }
 
@@ -132,24 +133,27 @@ impl LeadSession {
     pub async fn read(&mut self, limit: NonZeroUsize, ring: Ring) -> Result<Page, StoreError> {
         let limit = limit.get();
         let client = self.session.client();
-        let (rows, about) = match self.reading.query() {
+        let (asked, unseen_at) = (Instant::now(), self.reading.seen().at);
+        let (rows, about) = match self.reading.query(limit) {
             Query::Difference { since } => {
                 let mut answer = self.reads.difference(client, ring, since, limit).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 let rows = std::mem::take(&mut answer.rows);
-                let rows = self.reading.on_difference(answer.snapshot.clone(), rows, limit, |row| row.id);
-                (rows, answer)
+                let snapshot = answer.snapshot.clone();
+                (self.reading.on_difference(asked, snapshot, answer.given_out, rows), answer)
             }
-            Query::Window { since, until, after } => {
-                let mut answer = self.reads.window(client, ring, since, until, after, limit).await?;
+            Query::Window(window) => {
+                let mut answer = self.reads.window(client, ring, &window, limit).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
-                self.reading.on_window(answer.last);
+                self.reading.on_window(answer.given_out, answer.looked_at, answer.last);
                 (std::mem::take(&mut answer.rows), answer)
             }
         };
         Ok(Page {
             rows,
             more: self.reading.more(),
+            first: unseen_at.is_none(),
+            unseen_at,
             server_now_micros: about.server_now_micros,
             raise_requested: about.raise_requested,
             last_loss_micros: about.last_loss_micros,
@@ -172,15 +176,10 @@ impl LeadSession {
         Ok(writers)
     }
 
-    /// What has been read: every row of the transactions that this snapshot sees was returned.
-    pub fn seen(&self) -> &Snapshot {
+    /// What has been read: every row of the transactions that this mark's snapshot sees was returned. Once these rows
+    /// are durably deleted it may be made the floor ([`crate::Cleaner::set_floor`]).
+    pub fn seen(&self) -> &Mark {
         self.reading.seen()
-    }
-
-    /// The floor that may be made durable ([`crate::Cleaner::set_floor`]) once deletions are, given the smallest `tx`
-    /// of the rows that were returned and are not yet durably deleted.
-    pub fn floor(&self, oldest_undeleted: Option<u64>) -> u64 {
-        self.reading.floor(oldest_undeleted)
     }
 
     /// Raises the epoch above one that Redis has seen (a restored database gives out old ones), and draws anew.
@@ -220,6 +219,28 @@ impl LeadSession {
         self.session.close().await;
         Ok(())
     }
+}
+
+/// Where the leader before left off. Only the newest floor counts; the dead rows there are all older.
+async fn begin_reading(client: &Client) -> Result<Reading, StoreError> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(pg_sequence_last_value('rowcast.outbox_id_seq'), 0), floor.snapshot::text, floor.id
+               FROM (SELECT) AS here LEFT JOIN
+                    (SELECT snapshot, id FROM rowcast.floor ORDER BY n DESC LIMIT 1) AS floor ON true",
+            &[],
+        )
+        .await
+        .map_err(StoreError::from_statement)?;
+    let floor = match row.try_get::<_, Option<&str>>(1)? {
+        None => Mark::start(),
+        Some(snapshot) => {
+            let snapshot = Snapshot::from_str(snapshot);
+            let snapshot = snapshot.map_err(|error| StoreError::Unexpected(format!("floor: {error}")))?;
+            Mark::left(snapshot, row.try_get(2)?)
+        }
+    };
+    Ok(Reading::from_floor(floor, row.try_get(0)?))
 }
 
 pub(crate) fn unsigned(number: i64) -> Result<u64, StoreError> {

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::str::FromStr;
+use std::time::Instant;
 
 use tokio_postgres::types::{FromSql, Type, accepts};
 use tokio_postgres::{Client, Statement};
 
 use crate::StoreError;
 use crate::cleaner::RowKey;
-use crate::reading::Snapshot;
+use crate::reading::{Placed, Snapshot, Window};
 use crate::values::{Timestamp, Xid};
 
 /// One event as it lies in the outbox.
@@ -41,6 +42,12 @@ impl Row {
     }
 }
 
+impl Placed for Row {
+    fn id(&self) -> i64 {
+        self.id
+    }
+}
+
 /// The answer to one read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
@@ -48,6 +55,10 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// More is waiting: read again at once.
     pub more: bool,
+    /// It belongs to the first difference: an earlier leader may have published some of the rows.
+    pub first: bool,
+    /// When the last snapshot was asked for that did not see the rows; not known in the first difference.
+    pub unseen_at: Option<Instant>,
     /// PostgreSQL's clock at the read, in µs since 1970. Lag is this minus `occurred_at_micros`.
     pub server_now_micros: i64,
     /// A committed transaction asks that the generation be raised ([`crate::Cleaner::settle_raise_requests`]).
@@ -94,7 +105,10 @@ pub(crate) struct Answer {
     pub(crate) rows: Vec<Row>,
     pub(crate) snapshot: Snapshot,
     pub(crate) bell: Bell,
-    /// The last id that the statement looked at.
+    /// The highest id that had been given out after the snapshot was taken.
+    pub(crate) given_out: i64,
+    /// How many rows a window looked at, and the id of the last one.
+    pub(crate) looked_at: usize,
     pub(crate) last: Option<i64>,
     pub(crate) server_now_micros: i64,
     pub(crate) backend_pid: i32,
@@ -103,7 +117,7 @@ pub(crate) struct Answer {
 }
 
 const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss,
-    bell.left_millis, bell.queue";
+    bell.left_millis, bell.queue, now.given_out";
 /// Looks at the doorbell, then sets it: for so many ms, or to none where the parameter is 0. Not a transaction's: it
 /// holds at once.
 const BELL: &str = "bell AS MATERIALIZED (
@@ -115,6 +129,7 @@ const BELL: &str = "bell AS MATERIALIZED (
                    (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis) AS t) AS was)";
 const NOW: &str = "now AS MATERIALIZED (
     SELECT pg_current_snapshot() AS snapshot, clock_timestamp() AS clock,
+           coalesce(pg_sequence_last_value('rowcast.outbox_id_seq'), 0) AS given_out,
            EXISTS (SELECT FROM rowcast.raise_request) AS raise_requested,
            (SELECT max(occurred_at) FROM rowcast.trigger_error WHERE lost AND NOT settled) AS last_loss)";
 const COLUMNS: &str = "id, tx, occurred_at, room, type, data, changed, truncated, traceparent";
@@ -151,16 +166,26 @@ impl Reads {
                 (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
                 UNION ALL
                 (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint))
-             SELECT {ABOUT}, NULL::bigint, fresh.* FROM now CROSS JOIN bell LEFT JOIN fresh ON true"
+             SELECT {ABOUT}, NULL::bigint, NULL::bigint, fresh.* FROM now CROSS JOIN bell LEFT JOIN fresh ON true"
         );
+        // Row comparisons, so that only the index by transaction fits, whatever the planner thinks of the others.
         let window = format!(
             "WITH {NOW}, {BELL},
              looked_at AS MATERIALIZED (
-                SELECT {COLUMNS} FROM rowcast.outbox WHERE id > $6::bigint ORDER BY id LIMIT $4::bigint),
+                (SELECT o.* FROM unnest($3::xid8[]) AS t (tx) CROSS JOIN LATERAL (
+                    SELECT {COLUMNS} FROM rowcast.outbox AS o
+                     WHERE (o.tx, o.id) > (t.tx, $6::bigint) AND (o.tx, o.id) <= (t.tx, $7::bigint)
+                     ORDER BY o.tx, o.id LIMIT $4::bigint) AS o
+                  ORDER BY o.id LIMIT $4::bigint)
+                UNION ALL
+                (SELECT {COLUMNS} FROM rowcast.outbox
+                  WHERE id > greatest($6::bigint, $7::bigint) AND id <= $8::bigint ORDER BY id LIMIT $4::bigint)
+                ORDER BY id LIMIT $4::bigint),
              wanted AS MATERIALIZED (
                 SELECT * FROM looked_at
                  WHERE (tx >= $2::xid8 OR tx = ANY ($3::xid8[])) AND pg_visible_in_snapshot(tx, $5::text::pg_snapshot))
-             SELECT {ABOUT}, (SELECT max(id) FROM looked_at), wanted.* FROM now CROSS JOIN bell LEFT JOIN wanted ON true"
+             SELECT {ABOUT}, (SELECT count(*) FROM looked_at), (SELECT max(id) FROM looked_at), wanted.*
+               FROM now CROSS JOIN bell LEFT JOIN wanted ON true"
         );
         let proof = format!("WITH {BELL} SELECT pg_backend_pid(), bell.left_millis, bell.queue FROM bell");
         let (difference, window, proof, writers) = tokio::try_join!(
@@ -184,20 +209,23 @@ impl Reads {
         let rows = client
             .query(
                 &self.difference,
-                &[&ring.parameter(), &Xid(since.xmax), &running(since), &bound(limit.saturating_add(1))],
+                &[
+                    &ring.parameter(),
+                    &Xid(since.xmax),
+                    &xids(&since.running),
+                    &bound(limit.saturating_add(1)),
+                ],
             )
             .await?;
         decode(&rows)
     }
 
-    /// Of the next `limit` rows by id those of the difference, by ascending id.
+    /// A window's rows, by ascending id.
     pub(crate) async fn window(
         &self,
         client: &Client,
         ring: Ring,
-        since: &Snapshot,
-        until: &Snapshot,
-        after: i64,
+        window: &Window<'_>,
         limit: usize,
     ) -> Result<Answer, StoreError> {
         let rows = client
@@ -205,11 +233,13 @@ impl Reads {
                 &self.window,
                 &[
                     &ring.parameter(),
-                    &Xid(since.xmax),
-                    &running(since),
+                    &Xid(window.since.xmax),
+                    &xids(&window.ended),
                     &bound(limit),
-                    &until.to_string(),
-                    &after,
+                    &window.until.to_string(),
+                    &window.after,
+                    &window.low,
+                    &window.upto,
                 ],
             )
             .await?;
@@ -249,8 +279,8 @@ fn widen(id: i64, near: u64) -> u64 {
     near.saturating_add_signed(i64::from(distance))
 }
 
-fn running(snapshot: &Snapshot) -> Vec<Xid> {
-    snapshot.running.iter().copied().map(Xid).collect()
+fn xids(transactions: &[u64]) -> Vec<Xid> {
+    transactions.iter().copied().map(Xid).collect()
 }
 
 fn bound(limit: usize) -> i64 {
@@ -269,28 +299,30 @@ fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
         raise_requested: first.try_get(3)?,
         last_loss_micros: first.try_get::<_, Option<Timestamp>>(4)?.map(|at| at.0),
         bell: Bell { left_millis: first.try_get(5)?, queue: first.try_get(6)? },
-        last: first.try_get(7)?,
+        given_out: first.try_get(7)?,
+        looked_at: usize::try_from(first.try_get::<_, Option<i64>>(8)?.unwrap_or(0)).unwrap_or(0),
+        last: first.try_get(9)?,
         rows: rows.iter().map(event).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }
 
 /// The event in a row of an answer; nothing where the difference was empty.
 fn event(row: &tokio_postgres::Row) -> Result<Option<Row>, StoreError> {
-    let Some(id) = row.try_get::<_, Option<i64>>(8)? else {
+    let Some(id) = row.try_get::<_, Option<i64>>(10)? else {
         return Ok(None);
     };
     Ok(Some(Row {
         id,
-        tx: row.try_get::<_, Xid>(9)?.0,
-        occurred_at_micros: row.try_get::<_, Timestamp>(10)?.0,
-        room: row.try_get::<_, Text>(11)?.0,
-        type_: row.try_get::<_, Text>(12)?.0,
-        data: row.try_get::<_, Text>(13)?.0,
+        tx: row.try_get::<_, Xid>(11)?.0,
+        occurred_at_micros: row.try_get::<_, Timestamp>(12)?.0,
+        room: row.try_get::<_, Text>(13)?.0,
+        type_: row.try_get::<_, Text>(14)?.0,
+        data: row.try_get::<_, Text>(15)?.0,
         changed: row
-            .try_get::<_, Option<Vec<Text>>>(14)?
+            .try_get::<_, Option<Vec<Text>>>(16)?
             .map(|names| names.into_iter().map(|name| name.0).collect()),
-        truncated: row.try_get(15)?,
-        traceparent: row.try_get::<_, Option<Text>>(16)?.map(|text| text.0),
+        truncated: row.try_get(17)?,
+        traceparent: row.try_get::<_, Option<Text>>(18)?.map(|text| text.0),
     }))
 }
 

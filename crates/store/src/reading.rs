@@ -9,10 +9,15 @@
 //! 2. If they do not fit, the answer's snapshot S is kept as the aim and the rows are asked for anew by ascending id,
 //!    page by page, leaving out what S does not see ([`Query::Window`]). When the last id is passed, S becomes P.
 //!
-//! So within one difference rows come by ascending id, and no row comes twice. What a page may cost is bounded by the
-//! limit, however large the backlog.
+//! So within one difference rows come by ascending id, and no row comes twice.
+//!
+//! What a statement costs is bounded by the limit, however large the backlog, and however many deleted rows an old
+//! transaction keeps from being cleaned away: a window begins above the ids that were given out when P was taken
+//! ([`Mark::id`]). Below there are only rows of the transactions that P found running, and these are asked for by their
+//! transaction.
 
 use std::str::FromStr;
+use std::time::Instant;
 
 /// Which transactions had ended at a moment, as PostgreSQL's `pg_snapshot`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +76,29 @@ impl FromStr for Snapshot {
     }
 }
 
+/// A moment up to which everything has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// All rows of the transactions that it sees have been.
+    pub snapshot: Snapshot,
+    /// Whoever had not begun by then gets ids above this one.
+    pub id: i64,
+    /// When the snapshot was asked for, at the latest; not known of an earlier leader's.
+    pub at: Option<Instant>,
+}
+
+impl Mark {
+    /// One of an earlier leader.
+    pub fn left(snapshot: Snapshot, id: i64) -> Self {
+        Self { snapshot, id, at: None }
+    }
+
+    /// Before everything.
+    pub fn start() -> Self {
+        Self::left(Snapshot::below(3), 0)
+    }
+}
+
 /// What to ask PostgreSQL next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query<'a> {
@@ -79,71 +107,126 @@ pub enum Query<'a> {
         /// P.
         since: &'a Snapshot,
     },
-    /// The next `limit` rows by id after `after`, whatever their transaction; of these, by ascending id, the ones
-    /// that `since` did not see and `until` does.
-    Window {
-        /// P.
-        since: &'a Snapshot,
-        /// S.
-        until: &'a Snapshot,
-        /// The last id that has been passed.
-        after: i64,
-    },
+    /// Rows by ascending id.
+    Window(Window<'a>),
+}
+
+/// The next `limit` rows by ascending id of those below; of these the ones that `since` did not see and `until` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window<'a> {
+    /// P.
+    pub since: &'a Snapshot,
+    /// S.
+    pub until: &'a Snapshot,
+    /// The transactions that P found running and S did not.
+    pub ended: Vec<u64>,
+    /// The last id that has been passed.
+    pub after: i64,
+    /// Up to this id only rows of `ended` are looked at.
+    pub low: i64,
+    /// Above it all rows are, up to this one.
+    pub upto: i64,
+}
+
+/// A row, as far as reading looks at it.
+pub trait Placed {
+    /// Its number.
+    fn id(&self) -> i64;
 }
 
 /// How far reading has come.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    seen: Snapshot,
+    seen: Mark,
+    /// The highest id that had been given out by the last answer.
+    given_out: i64,
     sweep: Option<Sweep>,
+    asked: Asked,
 }
 
 #[derive(Debug, Clone)]
 struct Sweep {
-    until: Snapshot,
+    until: Mark,
+    /// Up to this id only rows of transactions that P found running are of interest.
+    low: i64,
+    /// S sees no id above.
+    last: i64,
     after: i64,
 }
 
+/// The bounds of the question under way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    limit: usize,
+    upto: i64,
+}
+
+/// A window is so many times as many ids wide as rows are asked for: gaps are passed quickly, and there is a bound to
+/// what lies between and is not to be seen.
+const WIDTH: i64 = 10;
+
 impl Reading {
-    /// Begins at the durable floor: everything from that transaction on has yet to be read.
-    pub fn from_floor(floor: u64) -> Self {
-        Self { seen: Snapshot::below(floor), sweep: None }
+    /// Begins where an earlier leader left off; the highest id that has been given out by now is known.
+    pub fn from_floor(floor: Mark, given_out: i64) -> Self {
+        Self { given_out, seen: floor, sweep: None, asked: Asked::default() }
     }
 
-    /// What to ask next. Asking again without an answer in between is harmless.
-    pub fn query(&self) -> Query<'_> {
-        match &self.sweep {
-            None => Query::Difference { since: &self.seen },
-            Some(sweep) => Query::Window { since: &self.seen, until: &sweep.until, after: sweep.after },
-        }
+    /// What to ask next, for at most `limit` rows. Asking again without an answer in between is harmless.
+    pub fn query(&mut self, limit: usize) -> Query<'_> {
+        self.asked.limit = limit;
+        let since = &self.seen.snapshot;
+        let Some(sweep) = &self.sweep else { return Query::Difference { since } };
+        let low = sweep.low;
+        let wide = i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(WIDTH);
+        self.asked.upto = sweep.after.max(low).saturating_add(wide).min(sweep.last).max(low);
+        let until = &sweep.until.snapshot;
+        Query::Window(Window {
+            since,
+            until,
+            ended: since.running.iter().copied().filter(|tx| until.sees(*tx)).collect(),
+            after: sweep.after,
+            low,
+            upto: self.asked.upto,
+        })
     }
 
-    /// Takes the answer to [`Query::Difference`]: the snapshot it was made under and its rows. Returns the rows to
-    /// deliver; none where there were more than `limit`, which are then asked for by windows.
-    pub fn on_difference<R>(
+    /// Takes the answer to [`Query::Difference`], asked at `at`: the snapshot it was made under, the highest id that
+    /// had been given out after that, and the rows. Returns those to deliver; none where there were more than the
+    /// limit, which are then asked for by windows.
+    pub fn on_difference<R: Placed>(
         &mut self,
+        at: Instant,
         snapshot: Snapshot,
+        given_out: i64,
         mut rows: Vec<R>,
-        limit: usize,
-        id: impl Fn(&R) -> i64,
     ) -> Vec<R> {
-        if rows.len() > limit {
-            self.sweep = Some(Sweep { until: snapshot, after: i64::MIN });
+        // Whoever begins after this snapshot draws ids above what the answer before it has told.
+        let mark = Mark { snapshot, id: self.given_out.min(given_out), at: Some(at) };
+        self.given_out = given_out;
+        if rows.len() > self.asked.limit {
+            // Somebody has begun the numbers anew.
+            let low = if given_out < self.seen.id { 0 } else { self.seen.id };
+            self.sweep = Some(Sweep { until: mark, low, last: given_out, after: i64::MIN });
             return Vec::new();
         }
-        rows.sort_unstable_by_key(id);
-        self.seen = snapshot;
+        rows.sort_unstable_by_key(Placed::id);
+        self.seen = mark;
         rows
     }
 
-    /// Takes the answer to [`Query::Window`]: the last id that was looked at, or nothing where no row was left.
-    pub fn on_window(&mut self, last: Option<i64>) {
-        match (last, self.sweep.take()) {
-            (Some(last), Some(sweep)) => {
-                self.sweep = Some(Sweep { after: last.max(sweep.after), ..sweep });
-            }
-            (None, Some(sweep)) => self.seen = sweep.until,
-            (_, None) => {}
+    /// Takes the answer to [`Query::Window`]: the highest id that had been given out, and how many rows were looked at
+    /// and the last of these.
+    pub fn on_window(&mut self, given_out: i64, looked_at: usize, last: Option<i64>) {
+        self.given_out = given_out;
+        let Some(sweep) = &mut self.sweep else { return };
+        sweep.after = match last {
+            Some(last) if looked_at >= self.asked.limit => last,
+            _ => self.asked.upto,
+        };
+        if sweep.after >= sweep.last
+            && let Some(sweep) = self.sweep.take()
+        {
+            self.seen = sweep.until;
         }
     }
 
@@ -152,14 +235,8 @@ impl Reading {
         self.sweep.is_some()
     }
 
-    /// The number below which nothing is left to read or to delete, given the smallest transaction of the rows that
-    /// were delivered and are not yet durably deleted.
-    pub fn floor(&self, oldest_undeleted: Option<u64>) -> u64 {
-        self.seen.xmin.min(oldest_undeleted.unwrap_or(u64::MAX))
-    }
-
     /// P: all that this one sees has been delivered.
-    pub fn seen(&self) -> &Snapshot {
+    pub fn seen(&self) -> &Mark {
         &self.seen
     }
 }

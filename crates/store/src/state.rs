@@ -158,7 +158,9 @@ impl Cleaner {
             .execute("UPDATE rowcast.outbox SET tx = pg_current_xact_id()", &[])
             .await
             .map_err(StoreError::from_statement)?;
-        transaction.execute("SELECT setval('rowcast.floor', 3)", &[]).await?;
+        let begin = "DELETE FROM rowcast.floor; INSERT INTO rowcast.floor (snapshot, id)
+            SELECT '3:3:', coalesce(min(id) - 1, 0) FROM rowcast.outbox";
+        transaction.batch_execute(begin).await?;
         transaction.commit().await?;
         Ok(rows)
     }

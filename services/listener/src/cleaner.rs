@@ -36,16 +36,21 @@ async fn once(term: &Term<'_>) -> Result<(), StoreError> {
     history::settle(term).await?;
     let now = Instant::now();
     let due = term.core().delete_at(now).is_some_and(|at| at <= now);
-    if due { clean(term).await } else { Ok(()) }
+    if due {
+        delete_published(term).await?;
+    }
+    let due = term.core().floor.due(now).is_some_and(|at| at <= now);
+    if due { move_floor(term).await } else { Ok(()) }
 }
 
 async fn until_due(term: &Term<'_>) {
     loop {
-        let (settle, delete_at) = {
-            let core = term.core();
-            (core.raise_requested || core.losses_are_quiet, core.delete_at(Instant::now()))
+        let (settle, due) = {
+            let (core, now) = (term.core(), Instant::now());
+            let due = core.delete_at(now).into_iter().chain(core.floor.due(now)).min();
+            (core.raise_requested || core.losses_are_quiet, due)
         };
-        match delete_at {
+        match due {
             _ if settle => return,
             Some(at) if at <= Instant::now() => return,
             Some(at) => tokio::select! {
@@ -57,8 +62,13 @@ async fn until_due(term: &Term<'_>) {
     }
 }
 
-/// Deletes what was published, durably, and moves the floor after it.
+/// The last of a planned stop: deletes what was published, durably, and moves the floor after it.
 pub(crate) async fn clean(term: &Term<'_>) -> Result<(), StoreError> {
+    delete_published(term).await?;
+    move_floor(term).await
+}
+
+async fn delete_published(term: &Term<'_>) -> Result<(), StoreError> {
     let rows = term.core().take_undeleted();
     if rows.is_empty() {
         return Ok(());
@@ -70,10 +80,20 @@ pub(crate) async fn clean(term: &Term<'_>) -> Result<(), StoreError> {
     }
     term.setting.metrics.delete_seconds.observe(seconds_since(began));
     term.setting.metrics.deleted.inc_by(rows.len() as u64);
-    let floor = term.core().on_deleted(Instant::now(), &rows);
+    term.core().on_deleted(Instant::now(), &rows);
     term.to_send.notify_one();
     term.to_read.notify_one();
-    term.cleaner.set_floor(floor).await
+    Ok(())
+}
+
+async fn move_floor(term: &Term<'_>) -> Result<(), StoreError> {
+    let mark = term.core().floor.take(Instant::now());
+    let Some(mark) = mark else { return Ok(()) };
+    let written = term.cleaner.set_floor(&mark).await;
+    if written.is_err() {
+        term.core().floor.failed();
+    }
+    written
 }
 
 async fn delete(term: &Term<'_>, rows: &[Published]) -> Result<(), StoreError> {

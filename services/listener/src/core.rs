@@ -1,15 +1,16 @@
 //! What the three loops of a leader share: the publisher, the proof of the lock, what awaits deletion, and what the
 //! heartbeat says. No IO; each step is one short hold of the lock around it.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use rowcast_bus::{Command, Reply};
 use rowcast_protocol::{EventId, Generation, Heartbeat, Micros};
 use rowcast_store::Page;
+use rowcast_store::reading::Mark;
 
 use crate::doorbell::Doorbell;
 use crate::election::Leadership;
+use crate::floor::Floor;
 use crate::publisher::{Outcome, Past, Published, Publisher, Row};
 
 /// Between heartbeats; also how old the last completed read may be for one.
@@ -46,12 +47,8 @@ pub(crate) struct Core {
     pub publisher: Publisher,
     pub leadership: Leadership,
     pub doorbell: Doorbell,
-    visibility: Visibility,
     read_completed: Option<Instant>,
-    /// What the last read's snapshot had seen completely.
-    floor: u64,
-    /// Rows read and not durably deleted, by their transaction.
-    transactions: BTreeMap<u64, u32>,
+    pub floor: Floor,
     /// Published, to be deleted.
     undeleted: Vec<Published>,
     undeleted_since: Option<Instant>,
@@ -76,10 +73,8 @@ impl Core {
             publisher,
             leadership,
             doorbell,
-            visibility: Visibility::default(),
             read_completed: None,
-            floor: 0,
-            transactions: BTreeMap::new(),
+            floor: Floor::new(),
             undeleted: Vec::new(),
             undeleted_since: None,
             generation,
@@ -91,34 +86,31 @@ impl Core {
         }
     }
 
-    /// Takes a page that was asked for at `sent` and arrived at `now`; `floor` is what reading has passed.
-    pub fn on_page(&mut self, sent: Instant, now: Instant, page: Page, floor: u64) -> Asked {
+    /// Takes a page that was asked for at `sent` and arrived at `now`; up to `seen` everything has been read.
+    pub fn on_page(&mut self, sent: Instant, now: Instant, page: Page, seen: &Mark) -> Asked {
         self.leadership.proved(sent);
         self.read_completed = Some(now);
-        let first_difference = self.visibility.catching_up();
-        let seen = self.visibility.on_read(sent, page.more);
+        let round = self.floor.on_read(page.rows.len(), seen);
         let mut rows = Vec::with_capacity(page.rows.len());
         for row in page.rows {
-            *self.transactions.entry(row.tx).or_default() += 1;
             let age = page.server_now_micros.saturating_sub(row.occurred_at_micros);
             let written = Past::ago(sent, Duration::from_micros(u64::try_from(age).unwrap_or(0)));
             rows.push(Row {
                 id: EventId { row: row.id, occurred_at: row.occurred_at_micros },
-                tx: row.tx,
+                round,
                 room: row.room,
                 event_type: row.type_,
                 data: row.data,
                 changed: row.changed,
                 truncated: row.truncated,
-                visible: seen.map_or(written, |seen| written.or_later(seen)),
-                written: first_difference.then_some(written),
+                visible: page.unseen_at.map_or(written, |at| written.or_later(Past::at(at))),
+                written: page.first.then_some(written),
             });
         }
         self.publisher.enqueue(rows);
-        if first_difference && !page.more {
+        if page.first && !page.more {
             self.publisher.caught_up();
         }
-        self.floor = floor;
         self.collect_published(now);
         self.on_history(page.raise_requested, page.last_loss_micros, page.server_now_micros, now)
     }
@@ -213,19 +205,10 @@ impl Core {
         self.undeleted.splice(0..0, rows);
     }
 
-    /// Rows were durably deleted. Returns the floor that may follow.
-    pub fn on_deleted(&mut self, now: Instant, rows: &[Published]) -> u64 {
+    /// Rows were durably deleted.
+    pub fn on_deleted(&mut self, now: Instant, rows: &[Published]) {
         self.publisher.on_deleted(now, rows);
-        for row in rows {
-            if let Some(count) = self.transactions.get_mut(&row.tx) {
-                *count -= 1;
-                if *count == 0 {
-                    self.transactions.remove(&row.tx);
-                }
-            }
-        }
-        let oldest = self.transactions.first_key_value().map(|(tx, _)| *tx);
-        oldest.map_or(self.floor, |tx| tx.min(self.floor))
+        rows.iter().for_each(|row| self.floor.on_deleted(row.round));
     }
 
     /// A raised generation; it is told at once.
@@ -234,33 +217,6 @@ impl Core {
             self.generation = generation;
             self.heartbeat_due = now;
         }
-    }
-}
-
-/// Since when rows can have been visible. The first statement of a difference takes the snapshot that the next
-/// difference begins at.
-#[derive(Debug, Default)]
-struct Visibility {
-    /// When the snapshot was asked for before which everything was read.
-    seen: Option<Instant>,
-    /// When that of the present difference was.
-    reading: Option<Instant>,
-}
-
-impl Visibility {
-    fn catching_up(&self) -> bool {
-        self.seen.is_none()
-    }
-
-    /// A statement sent at `sent` was answered. Its rows were not visible before the returned moment.
-    fn on_read(&mut self, sent: Instant, more: bool) -> Option<Past> {
-        let before = self.seen.map(Past::at);
-        let began = *self.reading.get_or_insert(sent);
-        if !more {
-            self.seen = Some(began);
-            self.reading = None;
-        }
-        before
     }
 }
 

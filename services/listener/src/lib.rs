@@ -14,6 +14,7 @@ mod core;
 pub mod doorbell;
 mod drift;
 pub mod election;
+mod floor;
 mod history;
 mod metrics;
 mod past;

@@ -84,8 +84,8 @@ fn take(term: &Term<'_>, plain: &mut Plain, note: &Note) {
     };
     let row = Row {
         id: EventId { row: plain.next, occurred_at: now_micros() },
-        // No transaction of the outbox: the floor does not wait for it.
-        tx: 0,
+        // None of the outbox's: the floor does not wait for it.
+        round: u64::MAX,
         room: event.room,
         event_type: event.event_type,
         data: note.payload.clone(),

@@ -118,13 +118,13 @@ impl Publisher {
             self.pending.remove(sequence);
             self.undeleted += 1;
             let poison = Some("unusable room name");
-            self.published.push(Published { id: row.id, tx: row.tx, poison, slot: None });
+            self.published.push(Published { id: row.id, round: row.round, poison, slot: None });
             return;
         };
         let slot = self.rooms.slot_of(name);
         let entry = Entry {
             id: row.id,
-            tx: row.tx,
+            round: row.round,
             sequence,
             content: self.content(&row),
             doubt: row.written.map(|since| Doubt { since, foreign: true }),
@@ -333,7 +333,7 @@ impl Publisher {
             Content::Poison(reason) => Some(reason),
             Content::Event { .. } => None,
         };
-        self.published.push(Published { id: entry.id, tx: entry.tx, poison, slot: Some(Slot(slot)) });
+        self.published.push(Published { id: entry.id, round: entry.round, poison, slot: Some(Slot(slot)) });
     }
 
     fn surroundings(&self, now: Instant) -> Surroundings {

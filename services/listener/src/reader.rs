@@ -72,9 +72,9 @@ fn take(term: &Term<'_>, session: &LeadSession, sent: Instant, page: Page) -> bo
     let asked = {
         let mut core = term.core();
         core.doorbell.on_answer(sent, now, page.bell);
-        core.doorbell.on_read(sent, session.seen(), transactions, rings);
+        core.doorbell.on_read(sent, &session.seen().snapshot, transactions, rings);
         term.setting.metrics.doorbell.set(i64::from(core.doorbell.rings()));
-        core.on_page(sent, now, page, session.floor(None))
+        core.on_page(sent, now, page, session.seen())
     };
     if asked.new_loss {
         term.setting.metrics.on_trigger_loss();

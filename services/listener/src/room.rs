@@ -14,7 +14,7 @@ use crate::past::Past;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub id: EventId,
-    pub tx: u64,
+    pub round: u64,
     /// Its place among all rows that the publisher was given.
     pub sequence: u64,
     pub content: Content,

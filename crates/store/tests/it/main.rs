@@ -3,6 +3,7 @@
 
 mod cases;
 mod database;
+mod dead_rows;
 mod leading;
 mod migrating;
 mod model;

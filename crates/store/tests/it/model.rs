@@ -2,12 +2,20 @@
 //! commit in any order, deletions, repeated questions, lost answers, and leaders that follow each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use proptest::prelude::*;
-use rowcast_store::reading::{Query, Reading, Snapshot};
+use rowcast_store::reading::{Mark, Placed, Query, Reading, Snapshot};
 
 /// A row: its id and its transaction.
-type ModelRow = (i64, u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ModelRow(i64, u64);
+
+impl Placed for ModelRow {
+    fn id(&self) -> i64 {
+        self.0
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -43,12 +51,12 @@ struct Server {
     open: BTreeMap<u64, Vec<ModelRow>>,
     outbox: BTreeSet<ModelRow>,
     committed: BTreeSet<ModelRow>,
-    floor: u64,
+    floor: Option<Mark>,
 }
 
 impl Server {
     fn new() -> Self {
-        Self { next_tx: 10, next_id: 1, floor: 3, ..Self::default() }
+        Self { next_tx: 10, next_id: 1, ..Self::default() }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -65,28 +73,35 @@ impl Server {
     }
 }
 
-/// A leader: what it has delivered and not yet deleted.
+/// A leader: what it has delivered and not yet deleted, and a mark with the rows that must be gone before it holds.
 struct Leader {
     reading: Reading,
     undeleted: Vec<ModelRow>,
+    candidate: Option<(Mark, Vec<ModelRow>)>,
 }
 
 const LIMIT: usize = 4;
 
 impl Leader {
     fn new(server: &Server) -> Self {
-        Self { reading: Reading::from_floor(server.floor), undeleted: Vec::new() }
+        let floor = server.floor.clone().unwrap_or_else(Mark::start);
+        Self {
+            reading: Reading::from_floor(floor, server.next_id - 1),
+            undeleted: Vec::new(),
+            candidate: None,
+        }
     }
 
     fn read(&mut self, server: &Server, answer_is_lost: bool) -> Vec<ModelRow> {
         let now = server.snapshot();
-        match self.reading.query() {
+        let given_out = server.next_id - 1;
+        match self.reading.query(LIMIT) {
             Query::Difference { since } => {
                 let mut fresh: Vec<_> = server
                     .outbox
                     .iter()
                     .copied()
-                    .filter(|(_, tx)| *tx >= since.xmax || since.running.contains(tx))
+                    .filter(|ModelRow(_, tx)| *tx >= since.xmax || since.running.contains(tx))
                     .collect();
                 // The server gives them in no order, and stops a little above the limit.
                 fresh.reverse();
@@ -94,20 +109,21 @@ impl Leader {
                 if answer_is_lost {
                     return Vec::new();
                 }
-                self.reading.on_difference(now, fresh, LIMIT, |row| row.0)
+                self.reading.on_difference(Instant::now(), now, given_out, fresh)
             }
-            Query::Window { since, until, after } => {
-                let looked_at: Vec<_> =
-                    server.outbox.range((after.saturating_add(1), 0)..).take(LIMIT).copied().collect();
-                let rows: Vec<_> = looked_at
-                    .iter()
-                    .copied()
-                    .filter(|(_, tx)| (*tx >= since.xmax || since.running.contains(tx)) && until.sees(*tx))
-                    .collect();
+            Query::Window(window) => {
+                let reached = |row: &&ModelRow| {
+                    let ended = window.ended.contains(&row.1);
+                    row.0 > window.after && if row.0 <= window.low { ended } else { row.0 <= window.upto }
+                };
+                let looked_at: Vec<_> = server.outbox.iter().filter(reached).take(LIMIT).copied().collect();
+                let new = |tx| tx >= window.since.xmax || window.since.running.contains(&tx);
+                let wanted = |row: &&ModelRow| new(row.1) && window.until.sees(row.1);
+                let rows = looked_at.iter().filter(wanted).copied().collect();
                 if answer_is_lost {
                     return Vec::new();
                 }
-                self.reading.on_window(looked_at.last().map(|row| row.0));
+                self.reading.on_window(given_out, looked_at.len(), looked_at.last().map(|row| row.0));
                 rows
             }
         }
@@ -130,7 +146,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Write { which, rows } => {
                 if let Some(tx) = server.pick(which) {
                     for _ in 0..rows {
-                        let row = (server.next_id, tx);
+                        let row = ModelRow(server.next_id, tx);
                         server.next_id += 1;
                         server.open.entry(tx).or_default().push(row);
                     }
@@ -170,8 +186,13 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 });
             }
             Step::SetFloor => {
-                let oldest = leader.undeleted.iter().map(|row| row.1).min();
-                server.floor = server.floor.max(leader.reading.floor(oldest));
+                let (mark, rows) = leader
+                    .candidate
+                    .get_or_insert_with(|| (leader.reading.seen().clone(), leader.undeleted.clone()));
+                if rows.iter().all(|row| !leader.undeleted.contains(row)) {
+                    server.floor = Some(Mark::left(mark.snapshot.clone(), mark.id));
+                    leader.candidate = None;
+                }
             }
             Step::Takeover => {
                 leader = Leader::new(&server);

@@ -66,29 +66,33 @@ async fn a_new_leader_reads_from_the_floor_what_was_not_deleted() -> Result<()> 
     let open = db.another().await?;
     open.batch_execute("BEGIN").await?;
     open.execute(PUBLISH, &[&"open"]).await?;
-    for n in ["1", "2", "3"] {
-        db.client.execute(PUBLISH, &[&n]).await?;
-    }
     let mut lead = db.lead().await?;
     let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
-    let rows = read_all(&mut lead, 10).await?;
+    db.client.execute(PUBLISH, &[&"1"]).await?;
+    let mut rows = read_all(&mut lead, 10).await?;
+    let floor = lead.seen().clone();
+    for n in ["2", "3"] {
+        db.client.execute(PUBLISH, &[&n]).await?;
+    }
+    rows.extend(read_all(&mut lead, 10).await?);
     assert_eq!(data(&rows), ["1", "2", "3"]);
     cleaner.delete(&[rows[0].key(), rows[2].key()]).await?;
-    let floor = lead.floor(Some(rows[1].tx));
-    assert!(floor < rows[0].tx, "the open transaction is older and unread");
-    cleaner.set_floor(floor).await?;
+    cleaner.set_floor(&floor).await?;
     open.batch_execute("COMMIT").await?;
     lead.unlock_and_announce().await?;
 
     let mut next = db.lead().await?;
+    assert_eq!(next.seen().snapshot, floor.snapshot);
     let rows = read_all(&mut next, 10).await?;
     assert_eq!(data(&rows), ["open", "2"]);
     cleaner.delete(&rows.iter().map(Row::key).collect::<Vec<_>>()).await?;
-    let floor = next.floor(None);
-    assert!(floor > rows[1].tx);
-    cleaner.set_floor(floor).await?;
-    cleaner.set_floor(5).await?;
-    assert_eq!(db.number("SELECT last_value FROM rowcast.floor").await?, i64::try_from(floor)?);
+    cleaner.set_floor(next.seen()).await?;
+    assert_eq!(db.number("SELECT count(*) FROM rowcast.floor").await?, 1);
+    next.unlock_and_announce().await?;
+    assert!(read_all(&mut db.lead().await?, 10).await?.is_empty());
+    // The first one's, late: true as well.
+    cleaner.set_floor(&floor).await?;
+    assert!(read_all(&mut db.lead().await?, 10).await?.is_empty());
     Ok(())
 }
 

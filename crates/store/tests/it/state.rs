@@ -36,7 +36,7 @@ pub async fn everything_a_leader_does(url: &str) -> Result<()> {
     cleaner.dead_letter(rows[0].key(), "a test").await?;
     cleaner.dead_letter(rows[0].key(), "twice").await?;
     assert_eq!(cleaner.delete(&[rows[0].key()]).await?, 1);
-    cleaner.set_floor(lead.floor(None)).await?;
+    cleaner.set_floor(lead.seen()).await?;
     assert_eq!(cleaner.settle_raise_requests().await?, None);
     assert_eq!(cleaner.settle_losses().await?, None);
     let epoch = lead.epoch();
@@ -108,7 +108,7 @@ async fn rows_of_another_database_are_read_once_after_they_are_adopted() -> Resu
     let db = Database::migrated("adopted").await?;
     db.run(
         "SELECT rowcast.publish('a', 'a.b', '1');
-         UPDATE rowcast.outbox SET tx = '9000000000'; SELECT setval('rowcast.floor', 9000000000)",
+         UPDATE rowcast.outbox SET tx = '9000000000'; UPDATE rowcast.floor SET snapshot = '9000000000:9000000000:', id = 1000",
     )
     .await?;
     let mut cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;

@@ -20,6 +20,8 @@ const SERVER: i64 = 1_000_000_000_000_000;
 struct Bench {
     core: Core,
     start: Instant,
+    /// When the last page was asked for.
+    unseen_at: Option<Instant>,
 }
 
 impl Bench {
@@ -37,6 +39,7 @@ impl Bench {
                 start,
             ),
             start,
+            unseen_at: None,
         }
     }
 
@@ -64,13 +67,16 @@ impl Bench {
         let page = Page {
             rows: (millis as i64 * 1_000..).zip(written_before).map(row).collect(),
             more: false,
+            first: self.unseen_at.is_none(),
+            unseen_at: self.unseen_at,
             server_now_micros: SERVER + millis as i64 * 1_000,
             raise_requested: false,
             last_loss_micros,
             bell: Bell { left_millis: 0, queue: 0.0 },
         };
         let now = self.at(millis);
-        self.core.on_page(now, now, page, 6)
+        self.unseen_at = Some(now);
+        self.core.on_page(now, now, page, &Mark::start())
     }
 
     /// The heartbeat that is sent at a moment; everything else is left unanswered.
@@ -136,26 +142,4 @@ fn a_loss_impairs_the_heartbeat_at_once_and_asks_for_a_generation_when_quiet() {
     let asked = bench.read_with(9_900, &[], Some(SERVER));
     assert_eq!(asked, Asked { settle: false, new_loss: false });
     assert!(bench.read_with(10_100, &[], Some(SERVER)).settle);
-}
-
-#[test]
-fn the_floor_follows_what_is_deleted_and_never_passes_what_is_not() {
-    let mut bench = Bench::new();
-    bench.read(10, &[1, 2]);
-    let mut floor = Vec::new();
-    for _ in 0..3 {
-        let now = bench.at(20);
-        let Step::Send(commands) = bench.core.next_step(now) else { continue };
-        let absent = Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() };
-        let answer = |command: &Command| match command {
-            Command::Sync { .. } => absent.clone(),
-            _ => Reply::Done,
-        };
-        bench.core.on_replies(now, commands.iter().map(answer).collect());
-    }
-    assert_eq!(bench.core.delete_at(bench.at(20)), Some(bench.at(120)));
-    for row in bench.core.take_undeleted() {
-        floor.push(bench.core.on_deleted(bench.at(130), &[row]));
-    }
-    assert_eq!(floor, [5, 6]);
 }

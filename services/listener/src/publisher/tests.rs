@@ -33,7 +33,7 @@ fn publisher(limits: Limits) -> Publisher {
 fn row(id: i64, room: &str, now: Instant) -> Row {
     Row {
         id: EventId { row: id, occurred_at: 0 },
-        tx: 1,
+        round: 1,
         room: room.to_owned(),
         event_type: "x".to_owned(),
         data: "{}".to_owned(),

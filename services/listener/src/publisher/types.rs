@@ -10,8 +10,8 @@ use crate::past::Past;
 pub struct Row {
     /// Its identity.
     pub id: EventId,
-    /// The transaction that wrote it; given back with the row's acknowledgement.
-    pub tx: u64,
+    /// The round in which it was read (`crate::floor`); given back with the row's acknowledgement.
+    pub round: u64,
     /// The room's name, unchecked.
     pub room: String,
     /// The event's type, unchecked.
@@ -55,8 +55,8 @@ pub struct Slot(pub(super) usize);
 pub struct Published {
     /// The row.
     pub id: EventId,
-    /// Its transaction.
-    pub tx: u64,
+    /// Its round.
+    pub round: u64,
     /// Why it is a dead letter.
     pub poison: Option<&'static str>,
     pub(super) slot: Option<Slot>,

@@ -92,4 +92,5 @@ fn the_schedules_contain_takeovers_lost_links_late_commands_and_refusals() {
     assert!(seen.takeovers > 50 && seen.lost_links > 50 && seen.late_commands > 50, "{seen:?}");
     assert!(seen.moved > 20 && seen.fenced > 20 && seen.refused > 20 && seen.renewed > 5, "{seen:?}");
     assert!(seen.late_commits > 50 && seen.found_in_log > 50 && seen.remembered > 5, "{seen:?}");
+    assert!(seen.floors > 50, "{seen:?}");
 }

@@ -2,9 +2,10 @@
 //! the durable floor. Changes of one object wait for each other, as a row's lock makes them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use rowcast_protocol::EventId;
-use rowcast_store::reading::{Query, Reading, Snapshot};
+use rowcast_store::reading::{Mark, Query, Reading, Snapshot, Window};
 use rowcast_store::{Bell, Page, Row};
 
 use super::random::Random;
@@ -30,8 +31,14 @@ pub(super) struct Postgres {
     /// Which running transaction holds an object, and its last version.
     locks: HashMap<u64, u64>,
     versions: HashMap<u64, u64>,
-    pub floor: u64,
+    floor: Option<Mark>,
     pub epoch: u64,
+}
+
+/// Which rows a window's statement comes by.
+fn looks_at(window: &Window<'_>, id: i64, tx: u64) -> bool {
+    let reached = if id <= window.low { window.ended.contains(&tx) } else { id <= window.upto };
+    reached && id > window.after
 }
 
 const OBJECTS: u64 = 6;
@@ -39,7 +46,7 @@ const ROOMS: u64 = 3;
 
 impl Postgres {
     pub fn new() -> Self {
-        Self { next_tx: 10, next_id: 1, floor: 3, ..Self::default() }
+        Self { next_tx: 10, next_id: 1, ..Self::default() }
     }
 
     pub fn begin(&mut self) {
@@ -98,27 +105,30 @@ impl Postgres {
     }
 
     /// What `LeadSession::read` does, with the two statements done by hand.
-    pub fn read(&self, reading: &mut Reading, limit: usize, now: i64) -> Page {
+    pub fn read(&self, reading: &mut Reading, limit: usize, at: Instant, now: i64) -> Page {
         let present = self.snapshot();
-        let rows = match reading.query() {
+        let given_out = self.next_id - 1;
+        let unseen_at = reading.seen().at;
+        let rows = match reading.query(limit) {
             Query::Difference { since } => {
-                let fresh = self.rows(|tx| !since.sees(tx) && present.sees(tx));
+                let fresh = self.rows(|_, tx| !since.sees(tx) && present.sees(tx));
                 let some = fresh.into_iter().take(limit + 1).collect();
-                reading.on_difference(present, some, limit, |row| row.id)
+                reading.on_difference(at, present, given_out, some)
             }
-            Query::Window { since, until, after } => {
-                let mut looked_at: Vec<Row> = self.rows(|tx| present.sees(tx));
-                looked_at.retain(|row| row.id > after);
+            Query::Window(window) => {
+                let mut looked_at = self.rows(|id, tx| present.sees(tx) && looks_at(&window, id, tx));
                 looked_at.truncate(limit);
-                let last = looked_at.last().map(|row| row.id);
-                looked_at.retain(|row| !since.sees(row.tx) && until.sees(row.tx));
-                reading.on_window(last);
+                let (count, last) = (looked_at.len(), looked_at.last().map(|row| row.id));
+                looked_at.retain(|row| !window.since.sees(row.tx) && window.until.sees(row.tx));
+                reading.on_window(given_out, count, last);
                 looked_at
             }
         };
         Page {
             rows,
             more: reading.more(),
+            first: unseen_at.is_none(),
+            unseen_at,
             server_now_micros: now,
             raise_requested: false,
             last_loss_micros: None,
@@ -126,8 +136,8 @@ impl Postgres {
         }
     }
 
-    fn rows(&self, wanted: impl Fn(u64) -> bool) -> Vec<Row> {
-        let rows = self.outbox.iter().filter(|(_, change)| wanted(change.tx));
+    fn rows(&self, wanted: impl Fn(i64, u64) -> bool) -> Vec<Row> {
+        let rows = self.outbox.iter().filter(|(id, change)| wanted(**id, change.tx));
         rows.map(|(id, change)| Row {
             id: *id,
             tx: change.tx,
@@ -146,8 +156,13 @@ impl Postgres {
         self.outbox.remove(&id);
     }
 
-    pub fn set_floor(&mut self, floor: u64) {
-        self.floor = self.floor.max(floor);
+    /// The last one counts, though it be an older leader's.
+    pub fn set_floor(&mut self, floor: Mark) {
+        self.floor = Some(Mark::left(floor.snapshot, floor.id));
+    }
+
+    pub fn begin_reading(&self) -> Reading {
+        Reading::from_floor(self.floor.clone().unwrap_or_else(Mark::start), self.next_id - 1)
     }
 
     pub fn draw_epoch(&mut self) -> u64 {

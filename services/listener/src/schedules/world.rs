@@ -39,6 +39,8 @@ pub(super) struct Seen {
     pub renewed: usize,
     /// Rows that a question for the head found in the log.
     pub found_in_log: usize,
+    /// Marks that were made durable.
+    pub floors: usize,
     /// Rows that were read after the log was seen to hold them.
     pub remembered: usize,
 }
@@ -55,6 +57,7 @@ impl Seen {
         self.renewed += other.renewed;
         self.found_in_log += other.found_in_log;
         self.remembered += other.remembered;
+        self.floors += other.floors;
     }
 }
 
@@ -199,7 +202,7 @@ impl World {
                 Generation(1),
                 self.now,
             ),
-            reading: Reading::from_floor(self.postgres.floor),
+            reading: self.postgres.begin_reading(),
             holds_lock: true,
             under_way: VecDeque::new(),
             replies: Vec::new(),
@@ -223,10 +226,10 @@ impl World {
         }
         let most = if self.faults.small_pages { 3 } else { 20 };
         let limit = leader.core.publisher.capacity().clamp(1, most);
-        let page = self.postgres.read(&mut leader.reading, limit, self.server_now());
+        let page = self.postgres.read(&mut leader.reading, limit, self.now, self.server_now());
         let pending = leader.core.publisher.pending();
         let rows = page.rows.len();
-        leader.core.on_page(self.now, self.now, page, leader.reading.floor(None));
+        leader.core.on_page(self.now, self.now, page, leader.reading.seen());
         self.seen.remembered += pending + rows - leader.core.publisher.pending();
         true
     }
@@ -314,11 +317,14 @@ impl World {
         if self.random.once_in(20) {
             return false;
         }
-        let floor = leader.core.on_deleted(self.now, &rows);
+        leader.core.on_deleted(self.now, &rows);
         if self.random.once_in(20) {
             return false;
         }
-        self.postgres.set_floor(floor);
+        if let Some(mark) = leader.core.floor.take(self.now) {
+            self.seen.floors += 1;
+            self.postgres.set_floor(mark);
+        }
         true
     }
 

@@ -259,7 +259,7 @@ async fn a_publisher_publishes_and_does_nothing_else(db: Database) -> Result<()>
         "SELECT rowcast.trigger_failed(1::oid, 't', 'INSERT', '00000', 'no', true)",
         "SELECT rowcast.watch('t', 'm')",
         "SELECT rowcast.drift()",
-        "SELECT setval('rowcast.floor', 1)",
+        "UPDATE rowcast.floor SET id = 1",
         "SELECT nextval('rowcast.leader_epoch')",
         "UPDATE rowcast.state SET generation = 99",
         "TABLE rowcast.watches",
