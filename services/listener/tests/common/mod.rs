@@ -207,6 +207,16 @@ impl Listener {
         Ok(values.get(name).with_context(|| format!("no metric {name}"))?.parse()?)
     }
 
+    /// Waits until a metric has a value: what it counts may become known after its effect.
+    pub async fn expect_metric(&self, name: &str, wanted: f64) -> Result<()> {
+        wait_for(format!("{name} to be {wanted}"), PATIENCE, || async {
+            let value = self.metric(name).await?;
+            anyhow::ensure!(value == wanted, "it is {value}");
+            anyhow::Ok(())
+        })
+        .await
+    }
+
     pub async fn leads(&self) -> bool {
         matches!(self.metric("rowcast_listener_leader").await, Ok(1.0))
     }
