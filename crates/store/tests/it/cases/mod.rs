@@ -9,4 +9,5 @@ mod rows;
 mod sessions;
 mod statements;
 mod tables;
+mod types;
 mod warnings;
