@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rowcast_protocol::Cursor;
+use rowcast_protocol::{Cursor, Offset, StreamId};
 
 use super::frames::RoomState;
 
@@ -63,7 +63,11 @@ impl Positions {
     }
 }
 
-fn judge(seen: Cursor, new: Cursor, filtered: bool) -> Step {
+fn judge(mut seen: Cursor, new: Cursor, filtered: bool) -> Step {
+    // Where a room had no history, the first event of its first stream is the next one.
+    if seen.stream == StreamId::NONE && seen.offset == Offset::ZERO && new.stream.is_first() {
+        seen.stream = new.stream;
+    }
     if (seen.generation, seen.stream) != (new.generation, new.stream) {
         return Step::Gap;
     }
@@ -96,6 +100,20 @@ mod tests {
         assert_eq!(positions.step("m1", "2.00000000000000ff:9"), Step::Gap);
         assert_eq!(positions.step("m2", &cursor(9)), Step::Next);
         assert_eq!(at(4, true).step("m1", &cursor(9)), Step::Next);
+    }
+
+    #[test]
+    fn the_first_event_of_a_room_without_history_is_no_gap() {
+        let after = |first: &str, filtered: bool| {
+            Positions::new(BTreeMap::from([("m1".to_owned(), "1.0000000000000000:0".to_owned())]), filtered)
+                .step("m1", first)
+        };
+        assert_eq!(after("1.00000000000000ac:1", false), Step::Next);
+        assert_eq!(after("1.00000000000000ac:2", false), Step::Gap);
+        assert_eq!(after("1.00000000000000ac:2", true), Step::Next);
+        // A stream before which another was given up, and another history.
+        assert_eq!(after("1.00000000000000ad:1", false), Step::Gap);
+        assert_eq!(after("2.00000000000000ac:1", false), Step::Gap);
     }
 
     #[test]
