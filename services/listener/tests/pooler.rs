@@ -180,3 +180,40 @@ async fn migrations_are_refused_through_a_transaction_pooler() -> Result<()> {
     assert!(REASON.iter().all(|part| words.contains(part)), "{words}");
     expect_clean(&system, &url, 2).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_behind_a_transaction_pooler_is_heard_as_any_other() -> Result<()> {
+    let system = System::start().await?;
+    let (_pooler, url) =
+        behind(&system, options(&system, "transaction").with("default_pool_size", "3")).await?;
+    system
+        .database
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, m text, n int); SELECT rowcast.watch('t', 'm')")
+        .await?;
+    let listener = system.listener("direct").await?;
+    listener.expect_leading().await?;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..6 {
+        let url = url.clone();
+        writers.spawn(async move {
+            let client = Connection::open(&url).await?;
+            client.simple_query(&format!("INSERT INTO t VALUES ({writer}, 'room-{writer}', 0)")).await?;
+            for n in (1..100).step_by(2) {
+                let next = n + 1;
+                client
+                    .simple_query(&format!(
+                        "BEGIN; UPDATE t SET n = {n} WHERE id = {writer}; UPDATE t SET n = {next} WHERE id = {writer}; COMMIT"
+                    ))
+                    .await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        written??;
+    }
+    for writer in 0..6 {
+        system.expect(&format!("room-{writer}"), 101).await?;
+    }
+    Ok(())
+}
