@@ -65,7 +65,7 @@ impl<F: FnMut(&Waiting)> Patience<F> {
             return Err(error);
         }
         // Without an answer it is not known who holds them; that they are held is.
-        let for_what = holders(client).await.unwrap_or_default();
+        let for_what = holders(client, self.options.lock_timeout).await.unwrap_or_default();
         let for_what = if for_what.is_empty() { "locks that others hold".to_owned() } else { for_what };
         if self.left() <= self.pause {
             return Err(self.over(for_what));
@@ -82,26 +82,28 @@ impl<F: FnMut(&Waiting)> Patience<F> {
     }
 }
 
-/// Who holds locks on Rowcast's tables, or on tables that it watches: the longest transactions first.
-async fn holders(client: &Client) -> Result<String, tokio_postgres::Error> {
+/// Who may have stood in the way for so long: whoever holds locks on Rowcast's tables, or on tables that it watches, in a
+/// transaction that is older. The oldest come first.
+async fn holders(client: &Client, waited: Duration) -> Result<String, tokio_postgres::Error> {
     let rows = client
         .query(
             "SELECT format('process %s (%s)%s, which holds %s', a.pid,
                            concat_ws(', ', a.usename, nullif(a.application_name, '')),
-                           ', in a transaction for ' || extract(epoch FROM now() - a.xact_start)::int || ' s',
-                           string_agg(DISTINCT l.relation::regclass::text, ', '))
+                           ', in a transaction for ' || extract(epoch FROM clock_timestamp() - a.xact_start)::int || ' s',
+                           string_agg(DISTINCT format('%s on %s', l.mode, l.relation::regclass), ', '))
                FROM pg_locks AS l
                JOIN pg_stat_activity AS a ON a.pid = l.pid
                JOIN pg_class AS c ON c.oid = l.relation
-              WHERE l.granted AND l.pid <> pg_backend_pid() AND l.mode <> 'AccessShareLock'
+              WHERE l.granted AND l.pid <> pg_backend_pid()
                 AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                AND (a.xact_start IS NULL OR a.xact_start < clock_timestamp() - make_interval(secs => $2))
                 AND (c.relnamespace IN (to_regnamespace('rowcast'), to_regnamespace('rowcast_triggers'))
                      OR EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
                                  WHERE t.tgrelid = c.oid AND p.pronamespace = to_regnamespace('rowcast_triggers')))
               GROUP BY a.pid, a.usename, a.application_name, a.xact_start
               ORDER BY a.xact_start
               LIMIT $1",
-            &[&NAMED],
+            &[&NAMED, &waited.as_secs_f64()],
         )
         .await?;
     let names = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;

@@ -69,7 +69,11 @@ async fn a_migration_waits_for_a_lock_in_short_attempts_and_says_who_holds_it() 
     let migration = tokio::spawn(async move { rowcast_store::migrate_with(&url, patient(), say).await });
     for _ in 0..2 {
         let waiting = heard.recv().await.context("it waits")?;
-        for expected in [&format!("process {pid}"), "rowcast.schema_history", "the next attempt is in"] {
+        for expected in [
+            &format!("process {pid}"),
+            "AccessExclusiveLock on rowcast.schema_history",
+            "the next attempt is in",
+        ] {
             assert!(waiting.contains(expected), "{expected}: {waiting}");
         }
     }

@@ -3,6 +3,7 @@
 mod drift;
 mod escalation;
 mod failures;
+mod inspection;
 mod odd;
 mod payloads;
 mod rows;
