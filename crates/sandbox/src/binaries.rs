@@ -106,6 +106,12 @@ pub fn typescript_unavailable() -> Option<String> {
     Some(reason.trim().to_owned())
 }
 
+/// Why `make setup` could not install PgBouncer, where it tried and said so.
+pub fn pgbouncer_unavailable() -> Option<String> {
+    let reason = std::fs::read_to_string(tool("pgbouncer.missing")?).ok()?;
+    Some(reason.trim().to_owned())
+}
+
 /// A file or folder of `target/tools`. The running program stands somewhere below `target`.
 fn tool(name: &str) -> Option<PathBuf> {
     let own = env::current_exe().ok()?;

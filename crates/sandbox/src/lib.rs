@@ -21,7 +21,7 @@ mod wait;
 
 pub use binaries::{
     Missing, bin, find_haproxy, find_pgbouncer, find_postgres, find_redis, find_typescript,
-    postgres_unavailable, typescript_unavailable,
+    pgbouncer_unavailable, postgres_unavailable, typescript_unavailable,
 };
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};

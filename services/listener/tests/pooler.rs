@@ -7,7 +7,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use common::{Listener, PATIENCE, System};
-use rowcast_sandbox::{Connection, Pgbouncer, PgbouncerOptions, Signal, http_get, wait_for, wait_until};
+use rowcast_sandbox::{
+    Connection, Pgbouncer, PgbouncerOptions, Signal, find_pgbouncer, http_get, pgbouncer_unavailable,
+    wait_for, wait_until,
+};
+
+async fn start() -> Result<Option<System>> {
+    if let (Err(_), Some(reason)) = (find_pgbouncer(), pgbouncer_unavailable()) {
+        eprintln!("SKIPPED: there is no PgBouncer here ({reason})");
+        return Ok(None);
+    }
+    System::start().await.map(Some)
+}
 
 async fn behind(system: &System, options: PgbouncerOptions) -> Result<(Pgbouncer, String)> {
     let pooler = Pgbouncer::start(options).await?;
@@ -75,7 +86,7 @@ async fn expect_clean(system: &System, url: &str, sessions: usize) -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_pooler_is_refused_with_the_reason_and_the_remedy() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     for (name, round_robin) in [("last-first", "0"), ("round-robin", "1")] {
         let options = options(&system, "transaction").with("server_round_robin", round_robin);
         let (_pooler, url) = behind(&system, options.with("min_pool_size", "4")).await?;
@@ -88,7 +99,7 @@ async fn a_transaction_pooler_is_refused_with_the_reason_and_the_remedy() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_pooler_is_refused_too() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (_pooler, url) = behind(&system, options(&system, "statement")).await?;
     let listener = listener(&system, "only", &url).await?;
     expect_refusal(&listener, "pooler", &REASON).await
@@ -96,7 +107,7 @@ async fn a_statement_pooler_is_refused_too() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_pooler_that_is_busy_is_refused_and_its_application_unharmed() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (_pooler, url) = behind(&system, options(&system, "transaction")).await?;
     let mut application = tokio::task::JoinSet::new();
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -122,7 +133,7 @@ async fn a_transaction_pooler_that_is_busy_is_refused_and_its_application_unharm
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_of_one_session_is_refused_with_the_reason() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     for mode in ["session", "transaction"] {
         let (_pooler, url) = behind(&system, options(&system, mode).with("default_pool_size", "1")).await?;
         let listener = listener(&system, mode, &url).await?;
@@ -137,7 +148,7 @@ async fn a_pool_of_one_session_is_refused_with_the_reason() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_pooler_works_and_a_killed_or_stopped_leader_is_followed() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (_pooler, url) = behind(&system, options(&system, "session")).await?;
     let first = listener(&system, "first", &url).await?;
     first.expect_leading().await?;
@@ -161,7 +172,7 @@ async fn a_session_pooler_works_and_a_killed_or_stopped_leader_is_followed() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_is_set_right_needs_no_restart_of_the_listener() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (mut pooler, url) = behind(&system, options(&system, "transaction")).await?;
     let listener = listener(&system, "only", &url).await?;
     expect_refusal(&listener, "pooler", &REASON).await?;
@@ -173,7 +184,7 @@ async fn a_pooler_that_is_set_right_needs_no_restart_of_the_listener() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_are_refused_through_a_transaction_pooler() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (_pooler, url) = behind(&system, options(&system, "transaction")).await?;
     let refused = tokio::time::timeout(Duration::from_secs(20), rowcast_store::migrate(&url)).await?;
     let words = refused.expect_err("it is refused").to_string();
@@ -183,7 +194,7 @@ async fn migrations_are_refused_through_a_transaction_pooler() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_behind_a_transaction_pooler_is_heard_as_any_other() -> Result<()> {
-    let system = System::start().await?;
+    let Some(system) = start().await? else { return Ok(()) };
     let (_pooler, url) =
         behind(&system, options(&system, "transaction").with("default_pool_size", "3")).await?;
     system
