@@ -50,10 +50,10 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-fn loads<T: serde::Serialize + serde::de::DeserializeOwned + Default>(file: &Path) -> Result<(), String> {
+fn loads<T: serde::Serialize + serde::de::DeserializeOwned + Default>(file: &Path) -> Result<T, String> {
     let options =
         LoadOptions { file: Some(file.to_owned()), other_sections: SECTIONS, environment: BTreeMap::new() };
-    load::<T>(options).map(drop).map_err(|error| error.to_string())
+    load::<T>(options).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -65,8 +65,10 @@ fn examples_of_configuration_load() {
         for block in blocks(&text, "toml") {
             let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
             file.write_all(block.as_bytes()).expect("a file");
-            loads::<rowcast_listener::Config>(file.path())
+            let mut listener = loads::<rowcast_listener::Config>(file.path())
                 .unwrap_or_else(|said| panic!("{name}: {said}\n{block}"));
+            listener.database.url = "postgres://127.0.0.1/shop".into();
+            listener.validate().unwrap_or_else(|said| panic!("{name}: {said}\n{block}"));
             loads::<rowcast_edge::config::Config>(file.path())
                 .unwrap_or_else(|said| panic!("{name}: {said}\n{block}"));
             loads::<rowcast_cli::config::Config>(file.path())

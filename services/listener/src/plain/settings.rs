@@ -110,6 +110,10 @@ fn check_paths<'a>(key: &str, paths: impl IntoIterator<Item = &'a String>) -> an
             !empty,
             "`{key}`: {path:?} is no path; it looks like merchantId, data.merchantId or /data/merchantId"
         );
+        anyhow::ensure!(
+            path.starts_with('/') || !path.contains(','),
+            "`{key}`: {path:?} is one path; several are a list, as in [\"merchantId\", \"data.merchantId\"]"
+        );
     }
     Ok(())
 }

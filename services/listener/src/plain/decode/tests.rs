@@ -96,6 +96,7 @@ fn wrong_settings_are_refused_by_name() {
         (serde_json::json!({ "channels": [{ "channel": "a", "room": "" }] }), "empty"),
         (serde_json::json!({ "channels": [{ "channel": "a", "room_field": "a..b" }] }), "no path"),
         (serde_json::json!({ "plain_room_field": [] }), "plain_room_field"),
+        (serde_json::json!({ "plain_room_field": "a, b" }), "several are a list"),
     ];
     for (config, words) in cases {
         let read: ListenerConfig = serde_json::from_value(config.clone()).expect("it reads");
