@@ -156,9 +156,9 @@ async fn the_guide_to_adding_rowcast_can_be_carried_out_as_it_stands() {
         launch = launch.env(name, value);
     }
     let shell = launch.spawn().expect("bash runs");
-    let status = shell.wait_exit(PATIENCE).await.expect("it ends");
+    let ended = shell.wait_exit(PATIENCE).await;
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-    if !status.success() {
+    if !ended.as_ref().is_ok_and(|status| status.success()) {
         let begun = read("log");
         let last = begun
             .lines()
@@ -167,7 +167,7 @@ async fn the_guide_to_adding_rowcast_can_be_carried_out_as_it_stands() {
             .unwrap_or("line 0")
             .replace("line ", "");
         panic!(
-            "the block at line {last} failed ({status}):\n{}\nlog:\n{begun}\nlistener:\n{}\nedge:\n{}",
+            "the block at line {last} failed ({ended:?}):\n{}\nlog:\n{begun}\nlistener:\n{}\nedge:\n{}",
             read(&format!("out-{last}")),
             read("listener.log"),
             read("edge.log")

@@ -138,3 +138,15 @@ fn a_merchant_that_can_not_be_known_is_asked_for() {
     let adoption = adoptions(vec![unknown]).pop().unwrap();
     assert_eq!(adoption.merchant.unwrap().column, "owner");
 }
+
+#[test]
+fn half_a_source_is_read_as_far_as_it_goes() {
+    let whole = "DECLARE c text := format('%s_%I', TG_TABLE_NAME, \"Odd\"); BEGIN PERFORM pg_notify(c || TG_ARGV[0],
+        json_build_object('type', CASE WHEN TG_OP = 'INSERT' THEN 'a.new' ELSE $x$a.b$x$ END, 'é', COALESCE(NEW.id, OLD.id),
+        'data', row_to_json(NEW))::text); NOTIFY x; RETURN NEW; EXCEPTION WHEN OTHERS THEN RETURN NULL; END";
+    for (end, _) in whole.char_indices() {
+        let adoptions = adoptions(vec![trigger(&whole[..end])]);
+        assert!(!report(&adoptions).is_empty());
+        report(&super::guess::adoptions(vec![trigger(&whole[end..])]));
+    }
+}
