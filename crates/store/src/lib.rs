@@ -33,7 +33,7 @@ pub use migration::{
     MigrateOptions, Migration, MigrationState, Report, Waiting, migrate, migrate_with, migrations,
     try_migrations,
 };
-pub use notifying::NotifyingTrigger;
+pub use notifying::{NotifyingFunction, NotifyingTrigger};
 pub use outbox::{Bell, Page, Ring, Row};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};
 pub use state::{Identity, State};

@@ -40,7 +40,24 @@ pub struct NotifyingTrigger {
     pub enabled: bool,
 }
 
+/// A function that notifies and is no trigger's, nor called by one: the application calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyingFunction {
+    /// With the types of its arguments.
+    pub function: String,
+    /// Its body.
+    pub source: String,
+}
+
 impl Watches {
+    /// Functions that notify when the application calls them, by name.
+    pub async fn notifying_functions(&self) -> Result<Vec<NotifyingFunction>, StoreError> {
+        let rows = self.client().query(&format!("{NOTIFYING} {FUNCTIONS}"), &[]).await?;
+        rows.iter()
+            .map(|row| Ok(NotifyingFunction { function: row.try_get(0)?, source: row.try_get(1)? }))
+            .collect()
+    }
+
     /// All of them, by table. Works before Rowcast's schema is there.
     pub async fn notifying_triggers(&self) -> Result<Vec<NotifyingTrigger>, StoreError> {
         let watched: Vec<String> = match self.list().await {
@@ -48,7 +65,7 @@ impl Watches {
             Err(StoreError::NotMigrated) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let rows = self.client().query(TRIGGERS, &[]).await?;
+        let rows = self.client().query(&format!("{NOTIFYING} {TRIGGERS}"), &[]).await?;
         rows.iter()
             .map(|row| {
                 let shown: String = row.try_get("shown")?;
@@ -87,7 +104,7 @@ fn split_arguments(bytes: &[u8]) -> Vec<String> {
 }
 
 /// A first sieve: words in comments pass it too.
-const TRIGGERS: &str = r#"
+const NOTIFYING: &str = r#"
 WITH notifying AS MATERIALIZED (
     SELECT p.oid, p.prosrc, format('\m%s\M"?\s*\(', regexp_replace(p.proname, '(\W)', '\\\1', 'g')) AS call
       FROM pg_proc AS p
@@ -95,7 +112,10 @@ WITH notifying AS MATERIALIZED (
       JOIN pg_language AS l ON l.oid = p.prolang
      WHERE n.nspname NOT IN ('rowcast', 'rowcast_triggers', 'pg_catalog', 'information_schema')
        AND l.lanname NOT IN ('c', 'internal') AND p.prosrc ~* '(\mpg_notify\M"?\s*\(|\mNOTIFY\s)'
-), found AS (
+)"#;
+
+const TRIGGERS: &str = r#"
+, found AS (
     SELECT t.*, concat(p.prosrc, called.sources) AS source
       FROM pg_trigger AS t
       JOIN pg_proc AS p ON p.oid = t.tgfoid
@@ -125,3 +145,12 @@ SELECT format('%I.%I', n.nspname, c.relname) AS relation, c.oid::regclass::text 
        f.tgargs, f.tgqual IS NOT NULL OR f.tgattr::text <> '' AS conditional, f.tgenabled NOT IN ('D', 'R') AS enabled
   FROM found AS f JOIN pg_class AS c ON c.oid = f.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
  ORDER BY n.nspname, c.relname, f.tgname"#;
+
+const FUNCTIONS: &str = "
+SELECT f.oid::regprocedure::text, f.prosrc
+  FROM notifying AS f
+  JOIN pg_proc AS p ON p.oid = f.oid
+ WHERE p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+   AND NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS c ON c.oid = t.tgfoid
+                    WHERE NOT t.tgisinternal AND c.prosrc ~* f.call)
+ ORDER BY 1";

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rowcast_store::NotifyingTrigger;
+use rowcast_store::{NotifyingFunction, NotifyingTrigger};
 use serde::Serialize;
 use sqlparser::ast::Expr;
 
@@ -13,6 +13,8 @@ use super::source::{self, Channel, Firing, Source};
 const ROOM_FIELDS: [&str; 6] = ["merchantId", "merchant_id", "merchant", "tenantId", "tenant_id", "tenant"];
 /// Fields in which payloads usually name the type; the first is what plain mode reads.
 const TYPE_FIELDS: [&str; 4] = ["type", "event", "eventType", "event_type"];
+/// What is said of a source that has not even SQL's tokens.
+const UNREADABLE: &str = "its source is not PL/pgSQL that can be read here";
 /// Last words of types, and what Rowcast says for them.
 const SUFFIXES: [(&str, &str); 14] = [
     ("created", "created"),
@@ -72,6 +74,16 @@ pub(super) struct Trigger {
     pub unknown: Vec<String>,
 }
 
+/// A function of the application's that notifies when it is called.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Caller {
+    pub function: String,
+    /// Where the arguments do not decide.
+    pub channels: BTreeSet<String>,
+    /// Expressions of channels whose value is not known.
+    pub unknown: Vec<String>,
+}
+
 /// What one operation notifies.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Notice {
@@ -113,6 +125,32 @@ pub(super) fn adoptions(triggers: Vec<NotifyingTrigger>) -> Vec<Adoption> {
         }
     }
     tables.into_values().map(|triggers| adoption(&triggers)).collect()
+}
+
+/// Functions that notify when the application calls them.
+pub(super) fn callers(functions: Vec<NotifyingFunction>) -> Vec<Caller> {
+    let nowhere = Firing { schema: "", table: "", trigger: "", operation: "", arguments: &[] };
+    let caller = |function: NotifyingFunction| {
+        let mut caller =
+            Caller { function: function.function, channels: BTreeSet::new(), unknown: Vec::new() };
+        let Some(source) = Source::read(&function.source) else {
+            caller.unknown.push(UNREADABLE.to_owned());
+            return Some(caller);
+        };
+        for channel in source.channels() {
+            match channel {
+                Channel::Name(name) => drop(caller.channels.insert(name)),
+                Channel::Unreadable(text) => caller.unknown.push(text),
+                Channel::Computed(expr) => match source.values(&expr, &nowhere) {
+                    Some(values) => caller.channels.extend(values),
+                    None => caller.unknown.push(format!("channel {expr}")),
+                },
+            }
+        }
+        // A word in a comment is no notification.
+        (!caller.channels.is_empty() || !caller.unknown.is_empty()).then_some(caller)
+    };
+    functions.into_iter().filter_map(caller).collect()
 }
 
 fn adoption(triggers: &[NotifyingTrigger]) -> Adoption {
@@ -180,7 +218,7 @@ fn tell(trigger: &NotifyingTrigger, source: Option<&Source>) -> Trigger {
         notices.push(notice);
     }
     if source.is_none() {
-        unknown.insert("its source is not PL/pgSQL that can be read here".to_owned());
+        unknown.insert(UNREADABLE.to_owned());
     }
     Trigger {
         name: trigger.name.clone(),

@@ -18,13 +18,16 @@ use crate::{
 pub(crate) async fn adopt(args: AdoptArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let url = url(&args.database)?;
     let watches = connect(&url).await?;
-    let triggers = watches.notifying_triggers().await;
+    let found =
+        async { Ok((watches.notifying_triggers().await?, watches.notifying_functions().await?)) }.await;
     watches.close().await;
-    let adoptions = guess::adoptions(triggers.map_err(|error| explained(error, &url))?);
+    let (triggers, functions) = found.map_err(|error| explained(error, &url))?;
+    let (adoptions, callers) = (guess::adoptions(triggers), guess::callers(functions));
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&adoptions)?)?;
+        let all = serde_json::json!({ "tables": adoptions, "functions": callers });
+        writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
     } else {
-        out.write_all(report::report(&adoptions).as_bytes())?;
+        out.write_all(report::report(&adoptions, &callers).as_bytes())?;
     }
     Ok(())
 }

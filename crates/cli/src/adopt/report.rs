@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::guess::{Adoption, Data, Trigger, split};
+use super::guess::{Adoption, Caller, Data, Trigger, split};
 
-const NONE: &str = "no trigger of a table here calls pg_notify or says NOTIFY
-";
+const NONE: &str = "no trigger of a table here calls pg_notify or says NOTIFY\n";
 
 const FOR_CLIENTS: &str = "\
 What changes for clients, whatever the table:
@@ -18,13 +17,14 @@ What changes for clients, whatever the table:
 ";
 
 /// The whole report.
-pub(super) fn report(adoptions: &[Adoption]) -> String {
-    if adoptions.is_empty() {
-        return NONE.to_owned();
-    }
+pub(super) fn report(adoptions: &[Adoption], callers: &[Caller]) -> String {
     let mut text = String::new();
     for adoption in adoptions {
         one(adoption, &mut text);
+    }
+    functions(callers, &mut text);
+    if adoptions.is_empty() {
+        return NONE.to_owned() + &text;
     }
     text.push_str(FOR_CLIENTS);
     let channels: BTreeSet<&String> = adoptions
@@ -32,6 +32,7 @@ pub(super) fn report(adoptions: &[Adoption]) -> String {
         .flat_map(|adoption| &adoption.triggers)
         .flat_map(|trigger| &trigger.notices)
         .flat_map(|notice| &notice.channels)
+        .chain(callers.iter().flat_map(|caller| &caller.channels))
         .collect();
     _ = writeln!(
         text,
@@ -41,6 +42,21 @@ pub(super) fn report(adoptions: &[Adoption]) -> String {
         serde_json::json!(channels).to_string().replace(",\"", ", \"")
     );
     text
+}
+
+/// What no table's change causes.
+fn functions(callers: &[Caller], text: &mut String) {
+    if callers.is_empty() {
+        return;
+    }
+    text.push_str(
+        "Functions that notify when your application calls them; rowcast.publish takes their place:\n\n",
+    );
+    for caller in callers {
+        let channels: Vec<&str> = caller.channels.iter().chain(&caller.unknown).map(String::as_str).collect();
+        _ = writeln!(text, "  {}: {}", caller.function, channels.join(", "));
+    }
+    text.push('\n');
 }
 
 // Writing to a String cannot fail.

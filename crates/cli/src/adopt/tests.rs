@@ -103,7 +103,7 @@ fn a_payload_of_columns_is_told_from_one_that_is_made() {
     let made = with("json_build_object('id', NEW.id, 'start', NEW.\"startTime\", 'service', svc.name)");
     let Data::Made(fields) = &made.data else { panic!("{:?}", made.data) };
     assert_eq!(fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["id", "start", "service"]);
-    let text = report(&[made]);
+    let text = report(&[made], &[]);
     assert!(
         text.contains("'start', r.\"startTime\"") && text.contains("--payload public.booking_payload"),
         "{text}"
@@ -130,7 +130,7 @@ fn a_merchant_that_can_not_be_known_is_asked_for() {
     unknown.columns = ["id", "owner"].map(|name| (name.to_owned(), None)).into();
     let adoption = adoptions(vec![unknown.clone()]).pop().unwrap();
     assert_eq!(adoption.merchant, None);
-    let text = report(&[adoption]);
+    let text = report(&[adoption], &[]);
     assert!(text.contains("which of its columns names the room? id, owner"), "{text}");
     assert!(text.contains("rowcast watch 'public.\"Booking\"' MERCHANT_COLUMN"), "{text}");
 
@@ -146,7 +146,7 @@ fn half_a_source_is_read_as_far_as_it_goes() {
         'data', row_to_json(NEW))::text); NOTIFY x; RETURN NEW; EXCEPTION WHEN OTHERS THEN RETURN NULL; END";
     for (end, _) in whole.char_indices() {
         let adoptions = adoptions(vec![trigger(&whole[..end])]);
-        assert!(!report(&adoptions).is_empty());
-        report(&super::guess::adoptions(vec![trigger(&whole[end..])]));
+        assert!(!report(&adoptions, &[]).is_empty());
+        report(&super::guess::adoptions(vec![trigger(&whole[end..])]), &[]);
     }
 }

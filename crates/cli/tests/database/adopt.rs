@@ -51,6 +51,10 @@ CREATE FUNCTION send(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_
 CREATE FUNCTION announce_line() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM send(NEW.line); RETURN NEW; END $$;
 CREATE TRIGGER line_told AFTER INSERT ON log FOR EACH ROW EXECUTE FUNCTION announce_line();
 
+-- The application calls these itself.
+CREATE FUNCTION ring_bell() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('bell', 'x') $$;
+CREATE FUNCTION tell_one(who text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('for_' || who, 'x'); END $$;
+
 CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     -- pg_notify('untouched', '') was here once.
@@ -100,7 +104,13 @@ async fn outbox(sql: &Connection) -> Vec<(String, String, Value)> {
 async fn triggers_are_found_with_channels_tables_and_what_would_replace_them() {
     let (place, sql) = place("adopt").await;
     // Rowcast's schema is not there yet.
-    let found = json(&place.ok(&["adopt", "--json"]).await);
+    let all = json(&place.ok(&["adopt", "--json"]).await);
+    let functions = json!([
+        {"function": "ring_bell()", "channels": ["bell"], "unknown": []},
+        {"function": "tell_one(text)", "channels": [], "unknown": ["channel 'for_' || who"]},
+    ]);
+    assert_eq!(all["functions"], functions);
+    let found = &all["tables"];
     let tables: Vec<&str> =
         found.as_array().expect("a list").iter().filter_map(|one| one["table"].as_str()).collect();
     assert_eq!(tables, ["public.\"Booking\"", "public.invoice", "public.log"]);
@@ -123,7 +133,8 @@ async fn triggers_are_found_with_channels_tables_and_what_would_replace_them() {
         "it fires under a condition, which watching does not have",
         "WHEN ((new.total > (0)::numeric))",
         "It can not be watched: it has no primary key",
-        "channels = [\"Booking_DELETE\", \"Booking_INSERT\", \"Booking_UPDATE\", \"lines\", \"sales\"]",
+        "channels = [\"Booking_DELETE\", \"Booking_INSERT\", \"Booking_UPDATE\", \"bell\", \"lines\", \"sales\"]",
+        "rowcast.publish takes their place:\n\n  ring_bell(): bell",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
@@ -201,5 +212,5 @@ async fn the_printed_commands_are_a_shells_and_a_watched_table_says_so() {
 async fn a_database_without_such_triggers_is_told_so() {
     let place = Place::new("adopt_none").await;
     assert!(place.ok(&["adopt"]).await.contains("no trigger of a table here calls pg_notify"));
-    assert_eq!(json(&place.ok(&["adopt", "--json"]).await), json!([]));
+    assert_eq!(json(&place.ok(&["adopt", "--json"]).await), json!({"tables": [], "functions": []}));
 }
