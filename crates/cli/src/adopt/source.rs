@@ -1,36 +1,23 @@
 //! Reading the source of a trigger function: which channels it notifies and what it says there. It is read with a
 //! parser of SQL, so comments and texts do not count; what it can not read is said to be unknown, never guessed.
 
-use std::collections::BTreeSet;
+mod rows;
+mod values;
 
 use sqlparser::{
-    ast::{
-        AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-        ObjectNamePart, Subscript, Value,
-    },
+    ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Value},
     dialect::PostgreSqlDialect,
     parser::Parser,
     tokenizer::{Token, Tokenizer, Word},
 };
 
-/// Variables may be made of variables; one that is made of itself ends here.
-const MAX_DEPTH: usize = 8;
-/// More values than that of one expression are not worth telling apart.
-const MAX_VALUES: usize = 32;
+use rows::is_row;
+pub(super) use rows::{is_about_the_event, is_whole_row, plain_column, row_columns, variable};
+pub(super) use values::Firing;
 
 /// A function's tokens, without spaces and comments.
 pub(super) struct Source {
     tokens: Vec<Token>,
-}
-
-/// What is known while a trigger fires.
-pub(super) struct Firing<'a> {
-    pub schema: &'a str,
-    pub table: &'a str,
-    pub trigger: &'a str,
-    /// `INSERT`, `UPDATE`, `DELETE` or `TRUNCATE`.
-    pub operation: &'a str,
-    pub arguments: &'a [String],
 }
 
 /// Where a notification goes.
@@ -102,58 +89,6 @@ impl Source {
         self.calls(&["row_to_json", "to_json", "to_jsonb"])
             .filter_map(|index| self.call_at(index))
             .any(|call| arguments(&call).first().is_some_and(is_row))
-    }
-
-    /// All values that an expression may have; nothing where one is not known.
-    pub fn values(&self, expr: &Expr, firing: &Firing<'_>) -> Option<BTreeSet<String>> {
-        self.evaluate(expr, firing, 0)
-    }
-
-    fn evaluate(&self, expr: &Expr, firing: &Firing<'_>, depth: usize) -> Option<BTreeSet<String>> {
-        if depth > MAX_DEPTH {
-            return None;
-        }
-        let value = |expr: &Expr| self.evaluate(expr, firing, depth + 1);
-        let one = |text: &str| Some(BTreeSet::from([text.to_owned()]));
-        match expr {
-            Expr::Value(_) => one(&literal(expr)?),
-            Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => value(inner),
-            Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
-                join(&[value(left)?, value(right)?], "")
-            }
-            Expr::Identifier(name) => match firing.variable(name) {
-                Some(text) => one(text),
-                None => self.variable(name, firing, depth),
-            },
-            Expr::CompoundFieldAccess { root, access_chain } => one(firing.argument(root, access_chain)?),
-            Expr::Case { conditions, else_result, .. } => {
-                let results = conditions.iter().map(|when| &when.result).chain(else_result.as_deref());
-                union(results.map(value))
-            }
-            Expr::Function(call) => {
-                let parts = arguments(call);
-                let values = parts.iter().map(value).collect::<Option<Vec<_>>>();
-                match name_of(call).as_str() {
-                    "lower" => Some(values?.first()?.iter().map(|text| text.to_lowercase()).collect()),
-                    "upper" => Some(values?.first()?.iter().map(|text| text.to_uppercase()).collect()),
-                    "quote_ident" => values?.into_iter().next(),
-                    "concat" => join(&values?, ""),
-                    "concat_ws" => {
-                        let values = values?;
-                        let (separator, rest) = values.split_first()?;
-                        join(rest, separator.first()?)
-                    }
-                    "format" => formatted(&values?),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-
-    /// All values that are assigned to a variable.
-    fn variable(&self, name: &Ident, firing: &Firing<'_>, depth: usize) -> Option<BTreeSet<String>> {
-        union(self.assigned(name).into_iter().map(|expr| self.evaluate(&expr?, firing, depth + 1)))
     }
 
     /// Everything that is assigned to a variable, in the order of the source. Nothing stands for what can not be read.
@@ -229,124 +164,6 @@ impl Source {
     }
 }
 
-impl Firing<'_> {
-    fn variable(&self, name: &Ident) -> Option<&str> {
-        match name.value.to_lowercase().as_str() {
-            "tg_table_name" | "tg_relname" => Some(self.table),
-            "tg_table_schema" => Some(self.schema),
-            "tg_op" => Some(self.operation),
-            "tg_name" => Some(self.trigger),
-            _ => None,
-        }
-    }
-
-    /// `TG_ARGV[n]`.
-    fn argument(&self, root: &Expr, chain: &[AccessExpr]) -> Option<&str> {
-        let (Expr::Identifier(name), [AccessExpr::Subscript(Subscript::Index { index })]) = (root, chain)
-        else {
-            return None;
-        };
-        let number = name.value.eq_ignore_ascii_case("tg_argv").then(|| literal(index))??;
-        self.arguments.get(number.parse::<usize>().ok()?).map(String::as_str)
-    }
-}
-
-/// The columns of NEW and OLD that an expression names.
-pub(super) fn row_columns(expr: &Expr) -> BTreeSet<String> {
-    let Some(source) = Source::read(&expr.to_string()) else { return BTreeSet::new() };
-    let tokens = source.tokens.windows(3).filter_map(|three| match three {
-        [Token::Word(row), Token::Period, Token::Word(column)] if is(row, "new") || is(row, "old") => {
-            Some(as_written(column))
-        }
-        _ => None,
-    });
-    tokens.collect()
-}
-
-/// The column that an expression is, unchanged: `NEW.x`, and what picks between NEW and OLD.
-pub(super) fn plain_column(expr: &Expr) -> Option<String> {
-    let all = |parts: &mut dyn Iterator<Item = &Expr>| {
-        let columns = parts.map(plain_column).collect::<Option<BTreeSet<_>>>()?;
-        (columns.len() == 1).then(|| columns.into_iter().next())?
-    };
-    match expr {
-        Expr::Nested(inner) => plain_column(inner),
-        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-            [row, column] if is_row_name(row) => Some(of(column)),
-            _ => None,
-        },
-        Expr::Case { conditions, else_result, .. } => {
-            all(&mut conditions.iter().map(|when| &when.result).chain(else_result.as_deref()))
-        }
-        Expr::Function(call) if name_of(call) == "coalesce" => all(&mut arguments(call).iter()),
-        _ => None,
-    }
-}
-
-/// Whether an expression says something about the event and nothing about the row: texts, TG_OP, the time.
-pub(super) fn is_about_the_event(expr: &Expr) -> bool {
-    let Some(source) = Source::read(&expr.to_string()) else { return false };
-    let known = [
-        "case",
-        "when",
-        "then",
-        "else",
-        "end",
-        "now",
-        "clock_timestamp",
-        "current_timestamp",
-        "lower",
-        "upper",
-    ];
-    source.tokens.iter().all(|token| match token {
-        Token::Word(word) => {
-            let name = word.value.to_lowercase();
-            name.starts_with("tg_") || known.contains(&name.as_str())
-        }
-        _ => true,
-    })
-}
-
-/// A variable's name, if the expression is one.
-pub(super) fn variable(expr: &Expr) -> Option<&Ident> {
-    match expr {
-        Expr::Identifier(name) => Some(name),
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => variable(inner),
-        _ => None,
-    }
-}
-
-/// Whether it is the row itself, made JSON or not.
-pub(super) fn is_whole_row(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_whole_row(inner),
-        Expr::Function(call) => {
-            ["row_to_json", "to_json", "to_jsonb"].contains(&name_of(call).as_str())
-                && arguments(call).first().is_some_and(is_row)
-        }
-        Expr::Case { conditions, else_result, .. } => {
-            conditions.iter().map(|when| &when.result).chain(else_result.as_deref()).all(is_whole_row)
-        }
-        other => is_row(other),
-    }
-}
-
-fn is_row(expr: &Expr) -> bool {
-    match expr {
-        Expr::Identifier(name) => is_row_name(name),
-        Expr::Function(call) if name_of(call) == "coalesce" => arguments(call).iter().all(is_row),
-        Expr::Case { conditions, else_result, .. } => {
-            conditions.iter().map(|when| &when.result).chain(else_result.as_deref()).all(is_row)
-        }
-        Expr::Nested(inner) => is_row(inner),
-        _ => false,
-    }
-}
-
-fn is_row_name(name: &Ident) -> bool {
-    name.quote_style.is_none() && ["new", "old"].contains(&name.value.to_lowercase().as_str())
-}
-
 fn parse(tokens: &[Token]) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect {}).with_tokens(tokens.to_vec()).parse_expr().ok()
 }
@@ -381,59 +198,6 @@ fn literal(expr: &Expr) -> Option<String> {
         Value::DollarQuotedString(text) => Some(text.value.clone()),
         _ => None,
     }
-}
-
-/// Every way of taking one value of each part.
-fn join(parts: &[BTreeSet<String>], separator: &str) -> Option<BTreeSet<String>> {
-    let mut all = BTreeSet::from([None::<String>]);
-    for part in parts {
-        all = all
-            .iter()
-            .flat_map(|start| {
-                part.iter().map(move |end| {
-                    Some(
-                        start
-                            .as_ref()
-                            .map_or_else(|| end.clone(), |start| format!("{start}{separator}{end}")),
-                    )
-                })
-            })
-            .collect();
-        if all.len() > MAX_VALUES {
-            return None;
-        }
-    }
-    all.into_iter().collect()
-}
-
-fn union(sets: impl Iterator<Item = Option<BTreeSet<String>>>) -> Option<BTreeSet<String>> {
-    let mut all = BTreeSet::new();
-    for set in sets {
-        all.extend(set?);
-    }
-    (!all.is_empty() && all.len() <= MAX_VALUES).then_some(all)
-}
-
-/// `format` with nothing but `%s`, `%I` and `%%`.
-fn formatted(values: &[BTreeSet<String>]) -> Option<BTreeSet<String>> {
-    let (patterns, mut rest) = values.split_first()?;
-    let mut pattern = patterns.first()?.as_str();
-    let mut parts = Vec::new();
-    while let Some(at) = pattern.find('%') {
-        parts.push(BTreeSet::from([pattern[..at].to_owned()]));
-        match pattern[at + 1..].chars().next()? {
-            '%' => parts.push(BTreeSet::from(["%".to_owned()])),
-            's' | 'I' => {
-                let (first, others) = rest.split_first()?;
-                parts.push(first.clone());
-                rest = others;
-            }
-            _ => return None,
-        }
-        pattern = &pattern[at + 2..];
-    }
-    parts.push(BTreeSet::from([pattern.to_owned()]));
-    join(&parts, "")
 }
 
 fn is(word: &Word, name: &str) -> bool {
