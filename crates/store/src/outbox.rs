@@ -166,7 +166,8 @@ impl Reads {
                 (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
                 UNION ALL
                 (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint))
-             SELECT {ABOUT}, NULL::bigint, NULL::bigint, fresh.* FROM now CROSS JOIN bell LEFT JOIN fresh ON true"
+             {}",
+            answer("NULL::bigint, NULL::bigint", "fresh")
         );
         // Row comparisons, so that only the index by transaction fits, whatever the planner thinks of the others.
         let window = format!(
@@ -184,8 +185,8 @@ impl Reads {
              wanted AS MATERIALIZED (
                 SELECT * FROM looked_at
                  WHERE (tx >= $2::xid8 OR tx = ANY ($3::xid8[])) AND pg_visible_in_snapshot(tx, $5::text::pg_snapshot))
-             SELECT {ABOUT}, (SELECT count(*) FROM looked_at), (SELECT max(id) FROM looked_at), wanted.*
-               FROM now CROSS JOIN bell LEFT JOIN wanted ON true"
+             {}",
+            answer("(SELECT count(*) FROM looked_at), (SELECT max(id) FROM looked_at)", "wanted")
         );
         let proof = format!("WITH {BELL} SELECT pg_backend_pid(), bell.left_millis, bell.queue FROM bell");
         let (difference, window, proof, writers) = tokio::try_join!(
@@ -261,6 +262,15 @@ impl Reads {
         let ids: Vec<i64> = row.try_get(2)?;
         Ok((row.try_get(0)?, ids.into_iter().map(|id| widen(id, xmax)).collect()))
     }
+}
+
+/// A head row about the statement itself, then the events: what they have in common is not sent with each.
+fn answer(looked_at: &str, events: &str) -> String {
+    format!(
+        "SELECT {ABOUT}, {looked_at}, {events}.* FROM now CROSS JOIN bell LEFT JOIN {events} ON false
+         UNION ALL
+         SELECT {ABOUT}, NULL, NULL, {events}.* FROM {events} LEFT JOIN (now CROSS JOIN bell) ON false"
+    )
 }
 
 /// All locks in one look: a transaction that is being prepared moves its locks, and is seen before or after. Whoever

@@ -38,7 +38,8 @@ enum What {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
-    /// From the commit's answer to Rowcast's event in Redis and to an immediate NOTIFY, at 1 and 200 events a second.
+    /// From an INSERT to whoever hears its NOTIFY, to Redis through a bare listener, and to Redis through Rowcast, at 1 and
+    /// at 200 events a second.
     Latency {
         /// Events at one a second; twenty times as many at 200.
         #[arg(long, default_value_t = 15)]

@@ -41,6 +41,9 @@ const QUEUE_FREE: f64 = 0.2;
 /// Between reads while there is traffic: the first after a page with rows, the second after an empty one.
 const BUSY: Duration = Duration::from_millis(5);
 pub(crate) const EMPTY: Duration = Duration::from_millis(10);
+/// And while it is silent because commits come fast: at 8,000 a second, half as many reads save a seventh of what an
+/// event costs the leader, Redis and the session that reads.
+const LOUD: Duration = Duration::from_millis(10);
 /// Of the time in which nothing came, the part that the next read may be late where nobody rings.
 const IDLE_PART: u32 = 100;
 /// And of the time for which a writer has been waited for that does not end.
@@ -213,7 +216,7 @@ impl Doorbell {
             State::Awaiting { since, .. } => {
                 (now.saturating_duration_since(*since) / AWAITED_PART).clamp(BUSY, self.slowest)
             }
-            State::Silent if self.loud => traffic,
+            State::Silent if self.loud => LOUD,
             State::Silent if self.queue_is_full => timer,
             State::Silent => Duration::ZERO,
             State::Rings if self.loud || self.queue_is_full => Duration::ZERO,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rowcast_process::metrics::seconds_since;
 use rowcast_protocol::Epoch;
@@ -13,9 +13,6 @@ use tokio::time::{sleep_until, timeout};
 use crate::doorbell::PROOF_INTERVAL;
 use crate::election::PROOF_LIFETIME;
 use crate::term::{Lost, Term};
-
-/// Reads follow each other at most so often while commits ring: one that comes later brings more.
-const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Reads until the lead is lost.
 pub(crate) async fn run(term: &Term<'_>, session: &mut LeadSession) -> Lost {
@@ -110,7 +107,7 @@ async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: boo
         return;
     }
     tokio::select! {
-        () = doorbell.notified() => sleep_until(tokio::time::Instant::from_std(sent + LEAST_INTERVAL)).await,
+        () = doorbell.notified() => {}
         () = term.redis_changed.notified() => {}
         () = sleep_until(due) => {}
     }
