@@ -396,10 +396,12 @@ BEGIN
     SELECT * INTO class FROM pg_class WHERE oid = relation;
     IF class.oid IS NULL THEN
         RAISE EXCEPTION 'rowcast: there is no such table' USING ERRCODE = 'undefined_table';
-    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' THEN
+    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence <> 'p' THEN
         RAISE EXCEPTION 'rowcast: % can not be watched: it is %', relation,
-            CASE class.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
-                               WHEN 'r' THEN 'a temporary table' WHEN 'p' THEN 'a temporary table' ELSE 'not a table' END
+            CASE WHEN class.relkind = 'v' THEN 'a view' WHEN class.relkind = 'm' THEN 'a materialized view'
+                 WHEN class.relkind = 'f' THEN 'a foreign table' WHEN class.relkind NOT IN ('r', 'p') THEN 'not a table'
+                 WHEN class.relpersistence = 'u' THEN 'unlogged, and a crash empties it without an event'
+                 ELSE 'a temporary table' END
             USING ERRCODE = 'wrong_object_type';
     ELSIF class.relnamespace IN ('rowcast'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace) THEN
         RAISE EXCEPTION 'rowcast: % can not be watched: it is a table of the system''s', relation USING ERRCODE = 'wrong_object_type';
@@ -408,9 +410,10 @@ BEGIN
             current_user, relation, class.relowner::regrole USING ERRCODE = 'insufficient_privilege';
     END IF;
     SELECT c.oid INTO other FROM rowcast.family(relation) AS f (oid) JOIN pg_class AS c ON c.oid = f.oid
-     WHERE c.relkind = 'f' LIMIT 1;
+     WHERE c.relkind = 'f' OR c.relpersistence <> 'p' LIMIT 1;
     IF other IS NOT NULL THEN
-        RAISE EXCEPTION 'rowcast: % can not be watched: its partition % is a foreign table', relation, other
+        RAISE EXCEPTION 'rowcast: % can not be watched: its partition % is %', relation, other,
+            CASE (SELECT c.relkind FROM pg_class AS c WHERE c.oid = other) WHEN 'f' THEN 'a foreign table' ELSE 'not logged' END
             USING ERRCODE = 'wrong_object_type';
     END IF;
     SELECT w.relation INTO other FROM rowcast.watches AS w

@@ -30,6 +30,9 @@ async fn what_can_not_be_watched_is_refused_with_the_reason() -> Result<()> {
     db.run(
         "CREATE TABLE nokey (m text); CREATE TABLE t (id int PRIMARY KEY, m text); CREATE VIEW v AS SELECT 1 AS m;
          CREATE TEMPORARY TABLE temporary (id int PRIMARY KEY, m text);
+         CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, m text);
+         CREATE TABLE above (id int, m text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+         CREATE UNLOGGED TABLE below PARTITION OF above DEFAULT;
          CREATE FUNCTION pathless(t) RETURNS json LANGUAGE sql AS 'SELECT ''1''::json';
          CREATE FUNCTION wrong(int) RETURNS json LANGUAGE sql AS 'SELECT ''1''::json'",
     )
@@ -38,6 +41,8 @@ async fn what_can_not_be_watched_is_refused_with_the_reason() -> Result<()> {
         ("'nokey', 'm'", "no primary key"),
         ("'v', 'm'", "a view"),
         ("'temporary', 'm'", "a temporary table"),
+        ("'unlogged', 'm'", "a crash empties it"),
+        ("'above', 'm'", "its partition public.below is not logged"),
         ("'rowcast.outbox', 'room'", "a table of the system's"),
         ("'t', 'm', type => 'rowcast.x'", "Rowcast's own"),
         ("'t', 'm', type => 'rowcast'", "Rowcast's own"),
