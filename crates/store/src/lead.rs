@@ -129,31 +129,35 @@ impl LeadSession {
     /// may not be. Stamp the proof with the time at which this was called, not at which it returned.
     ///
     /// May be cancelled: what was not returned is read again. Without new rows the page is empty. The limit bounds
-    /// what a statement looks at; a page has at most that many rows.
-    pub async fn read(&mut self, limit: NonZeroUsize, ring: Ring) -> Result<Page, StoreError> {
+    /// what a statement looks at; a page has at most that many rows. `lanes`: rooms that are read apart may have their
+    /// turn.
+    pub async fn read(&mut self, limit: NonZeroUsize, lanes: bool, ring: Ring) -> Result<Page, StoreError> {
         let limit = limit.get();
         let client = self.session.client();
-        let (asked, unseen_at) = (Instant::now(), self.reading.seen().at);
-        let (rows, about) = match self.reading.query(limit) {
-            Query::Difference { since } => {
-                let mut answer = self.reads.difference(client, ring, since, limit).await?;
+        let asked_at = Instant::now();
+        let (portion, about) = match self.reading.query(limit, lanes) {
+            Query::Difference(asked) => {
+                let mut answer = self.reads.difference(client, ring, &asked).await?;
+                same_process(self.backend_pid, answer.backend_pid)?;
+                let (rows, snapshot) = (std::mem::take(&mut answer.rows), answer.snapshot.clone());
+                let (given_out, looked_at) = (answer.given_out, answer.looked_at);
+                (self.reading.on_difference(asked_at, snapshot, given_out, looked_at, rows), answer)
+            }
+            Query::Window(asked) => {
+                let mut answer = self.reads.window(client, ring, &asked).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 let rows = std::mem::take(&mut answer.rows);
-                let snapshot = answer.snapshot.clone();
-                (self.reading.on_difference(asked, snapshot, answer.given_out, rows), answer)
-            }
-            Query::Window(window) => {
-                let mut answer = self.reads.window(client, ring, &window, limit).await?;
-                same_process(self.backend_pid, answer.backend_pid)?;
-                self.reading.on_window(answer.given_out, answer.looked_at, answer.last);
-                (std::mem::take(&mut answer.rows), answer)
+                (self.reading.on_window(answer.given_out, answer.looked_at, answer.last, rows), answer)
             }
         };
         Ok(Page {
-            rows,
+            rows: portion.rows,
             more: self.reading.more(),
-            first: unseen_at.is_none(),
-            unseen_at,
+            first: portion.unseen_at.is_none(),
+            unseen_at: portion.unseen_at,
+            apart: portion.apart,
+            rooms_apart: self.reading.rooms_apart(),
+            behind: self.reading.behind(),
             server_now_micros: about.server_now_micros,
             raise_requested: about.raise_requested,
             last_loss_micros: about.last_loss_micros,
@@ -176,10 +180,21 @@ impl LeadSession {
         Ok(writers)
     }
 
-    /// What has been read: every row of the transactions that this mark's snapshot sees was returned. Once these rows
-    /// are durably deleted it may be made the floor ([`crate::Cleaner::set_floor`]).
+    /// Reads rooms apart from here on: too much of them is waiting ([`crate::reading`]). Does nothing where no more of
+    /// the present difference is waiting.
+    pub fn set_apart(&mut self, rooms: impl IntoIterator<Item = String>) {
+        self.reading.set_apart(rooms);
+    }
+
+    /// What has been read, but for rooms that are read apart: what those will be read up to at least.
     pub fn seen(&self) -> &Mark {
         self.reading.seen()
+    }
+
+    /// What has been read: every row of the transactions that this mark's snapshot sees was returned. Once these rows
+    /// are durably deleted it may be made the floor ([`crate::Cleaner::set_floor`]).
+    pub fn complete(&self) -> &Mark {
+        self.reading.complete()
     }
 
     /// Raises the epoch above one that Redis has seen (a restored database gives out old ones), and draws anew.

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::StoreError;
 use crate::cleaner::RowKey;
-use crate::reading::{Placed, Snapshot, Window};
+use crate::reading::{Difference, Placed, Snapshot, Window};
 use crate::values::{Timestamp, Xid};
 
 /// One event as it lies in the outbox.
@@ -46,6 +46,10 @@ impl Placed for Row {
     fn id(&self) -> i64 {
         self.id
     }
+
+    fn room(&self) -> &str {
+        &self.room
+    }
 }
 
 /// The answer to one read.
@@ -59,6 +63,12 @@ pub struct Page {
     pub first: bool,
     /// When the last snapshot was asked for that did not see the rows; not known in the first difference.
     pub unseen_at: Option<Instant>,
+    /// The rows are of rooms that are read apart.
+    pub apart: bool,
+    /// How many rooms are read apart; of each more is waiting.
+    pub rooms_apart: usize,
+    /// And since when, at the earliest.
+    pub behind: Option<Instant>,
     /// PostgreSQL's clock at the read, in µs since 1970. Lag is this minus `occurred_at_micros`.
     pub server_now_micros: i64,
     /// A committed transaction asks that the generation be raised ([`crate::Cleaner::settle_raise_requests`]).
@@ -107,7 +117,7 @@ pub(crate) struct Answer {
     pub(crate) bell: Bell,
     /// The highest id that had been given out after the snapshot was taken.
     pub(crate) given_out: i64,
-    /// How many rows a window looked at, and the id of the last one.
+    /// How many rows were looked at, and in a window the id of the last one.
     pub(crate) looked_at: usize,
     pub(crate) last: Option<i64>,
     pub(crate) server_now_micros: i64,
@@ -165,9 +175,11 @@ impl Reads {
              fresh AS MATERIALIZED (
                 (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
                 UNION ALL
-                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint))
+                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint)),
+             wanted AS MATERIALIZED (
+                SELECT * FROM fresh WHERE room IN (SELECT unnest($5::text[])) IS FALSE LIMIT $6::bigint)
              {}",
-            answer("NULL::bigint, NULL::bigint", "fresh")
+            answer("(SELECT count(*) FROM fresh), NULL::bigint", "wanted")
         );
         // Row comparisons, so that only the index by transaction fits, whatever the planner thinks of the others.
         let window = format!(
@@ -184,7 +196,9 @@ impl Reads {
                 ORDER BY id LIMIT $4::bigint),
              wanted AS MATERIALIZED (
                 SELECT * FROM looked_at
-                 WHERE (tx >= $2::xid8 OR tx = ANY ($3::xid8[])) AND pg_visible_in_snapshot(tx, $5::text::pg_snapshot))
+                 WHERE (tx >= $2::xid8 OR tx = ANY ($3::xid8[])) AND pg_visible_in_snapshot(tx, $5::text::pg_snapshot)
+                   AND (room IN (SELECT unnest($9::text[]))) = $10
+                 ORDER BY id LIMIT $11::bigint)
              {}",
             answer("(SELECT count(*) FROM looked_at), (SELECT max(id) FROM looked_at)", "wanted")
         );
@@ -199,48 +213,51 @@ impl Reads {
         Ok(Self { difference, window, proof, writers })
     }
 
-    /// Up to about twice `limit` rows, in any order; more than `limit` says that they do not fit.
+    /// Rows in any order.
     pub(crate) async fn difference(
         &self,
         client: &Client,
         ring: Ring,
-        since: &Snapshot,
-        limit: usize,
+        asked: &Difference<'_>,
     ) -> Result<Answer, StoreError> {
         let rows = client
             .query(
                 &self.difference,
                 &[
                     &ring.parameter(),
-                    &Xid(since.xmax),
-                    &xids(&since.running),
-                    &bound(limit.saturating_add(1)),
+                    &Xid(asked.since.xmax),
+                    &xids(&asked.since.running),
+                    &bound(asked.looks.saturating_add(1)),
+                    &asked.without,
+                    &bound(asked.limit.saturating_add(1)),
                 ],
             )
             .await?;
         decode(&rows)
     }
 
-    /// A window's rows, by ascending id.
+    /// Rows by ascending id.
     pub(crate) async fn window(
         &self,
         client: &Client,
         ring: Ring,
-        window: &Window<'_>,
-        limit: usize,
+        asked: &Window<'_>,
     ) -> Result<Answer, StoreError> {
         let rows = client
             .query(
                 &self.window,
                 &[
                     &ring.parameter(),
-                    &Xid(window.since.xmax),
-                    &xids(&window.ended),
-                    &bound(limit),
-                    &window.until.to_string(),
-                    &window.after,
-                    &window.low,
-                    &window.upto,
+                    &Xid(asked.since.xmax),
+                    &xids(&asked.ended),
+                    &bound(asked.looks),
+                    &asked.until.to_string(),
+                    &asked.after,
+                    &asked.low,
+                    &asked.upto,
+                    &asked.rooms,
+                    &asked.only,
+                    &bound(asked.limit),
                 ],
             )
             .await?;

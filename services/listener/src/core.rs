@@ -1,6 +1,7 @@
 //! What the three loops of a leader share: the publisher, the proof of the lock, what awaits deletion, and what the
 //! heartbeat says. No IO; each step is one short hold of the lock around it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use rowcast_bus::{Command, Reply};
@@ -40,6 +41,8 @@ pub(crate) struct Asked {
     pub settle: bool,
     /// Triggers have lost events that were not known.
     pub new_loss: bool,
+    /// Too much of these rooms is in memory, and more of the difference is waiting: they are to be read apart.
+    pub apart: Vec<String>,
 }
 
 /// What the loops share.
@@ -48,6 +51,8 @@ pub(crate) struct Core {
     pub leadership: Leadership,
     pub doorbell: Doorbell,
     read_completed: Option<Instant>,
+    /// Since when rows of rooms that are read apart may be waiting to be read.
+    behind: Option<Past>,
     pub floor: Floor,
     /// Published, to be deleted.
     undeleted: Vec<Published>,
@@ -74,6 +79,7 @@ impl Core {
             leadership,
             doorbell,
             read_completed: None,
+            behind: None,
             floor: Floor::new(),
             undeleted: Vec::new(),
             undeleted_since: None,
@@ -86,11 +92,15 @@ impl Core {
         }
     }
 
-    /// Takes a page that was asked for at `sent` and arrived at `now`; up to `seen` everything has been read.
-    pub fn on_page(&mut self, sent: Instant, now: Instant, page: Page, seen: &Mark) -> Asked {
+    /// Takes a page that was asked for at `sent` and arrived at `now`; up to `complete` everything has been read.
+    pub fn on_page(&mut self, sent: Instant, now: Instant, page: Page, complete: &Mark) -> Asked {
         self.leadership.proved(sent);
         self.read_completed = Some(now);
-        let round = self.floor.on_read(page.rows.len(), seen);
+        self.behind = page.behind.map(Past::at);
+        let divisible = page.more && !page.first && !page.apart;
+        let rooms: BTreeSet<String> =
+            page.rows.iter().filter(|_| divisible).map(|row| row.room.clone()).collect();
+        let round = self.floor.on_read(page.rows.len(), complete);
         let mut rows = Vec::with_capacity(page.rows.len());
         for row in page.rows {
             let age = page.server_now_micros.saturating_sub(row.occurred_at_micros);
@@ -112,7 +122,21 @@ impl Core {
             self.publisher.caught_up();
         }
         self.collect_published(now);
-        self.on_history(page.raise_requested, page.last_loss_micros, page.server_now_micros, now)
+        let apart = self.too_large(rooms);
+        let asked = self.on_history(page.raise_requested, page.last_loss_micros, page.server_now_micros, now);
+        Asked { apart, ..asked }
+    }
+
+    /// Of some rooms those that fill more than a quarter of what is left for all.
+    fn too_large(&self, mut rooms: BTreeSet<String>) -> Vec<String> {
+        let bound = self.publisher.capacity() / 4;
+        rooms.retain(|room| self.publisher.rows_of(room) > bound);
+        rooms.into_iter().collect()
+    }
+
+    /// Whether there is room for rows of rooms that are read apart: half of what may be in memory is the others'.
+    pub fn takes_lanes(&self) -> bool {
+        self.publisher.capacity() >= self.publisher.most() / 2
     }
 
     fn on_history(&mut self, raise: bool, last_loss: Option<i64>, server_now: i64, now: Instant) -> Asked {
@@ -124,7 +148,8 @@ impl Core {
         self.raise_requested |= raise;
         self.losses_are_quiet |=
             last_loss.is_some_and(|at| server_now.saturating_sub(at) >= LOSS_QUIET_MICROS);
-        Asked { settle: self.raise_requested || self.losses_are_quiet, new_loss }
+        let settle = self.raise_requested || self.losses_are_quiet;
+        Asked { settle, new_loss, apart: Vec::new() }
     }
 
     /// What to send now.
@@ -166,7 +191,8 @@ impl Core {
 
     /// How long the oldest visible row has waited for Redis.
     pub fn lag(&self, now: Instant) -> Duration {
-        self.publisher.oldest().map_or(Duration::ZERO, |since| since.age(now))
+        let waiting = [self.publisher.oldest(), self.behind];
+        waiting.into_iter().flatten().map(|since| since.age(now)).max().unwrap_or_default()
     }
 
     /// Takes the answers to what was sent; says how many rows they published.
@@ -177,8 +203,8 @@ impl Core {
 
     fn collect_published(&mut self, now: Instant) -> usize {
         let published = self.publisher.take_published();
-        let count = published.len();
-        if count > 0 {
+        let count = published.iter().filter(|row| row.round.is_some()).count();
+        if !published.is_empty() {
             self.undeleted_since.get_or_insert(now);
             self.undeleted.extend(published);
         }
@@ -208,7 +234,7 @@ impl Core {
     /// Rows were durably deleted.
     pub fn on_deleted(&mut self, now: Instant, rows: &[Published]) {
         self.publisher.on_deleted(now, rows);
-        rows.iter().for_each(|row| self.floor.on_deleted(row.round));
+        rows.iter().filter_map(|row| row.round).for_each(|round| self.floor.on_deleted(round));
     }
 
     /// A raised generation; it is told at once.

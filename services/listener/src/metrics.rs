@@ -24,6 +24,7 @@ pub(crate) struct ListenerMetrics {
     pub doorbell: IntGauge,
     pub rings: IntCounter,
     pub pending: IntGauge,
+    pub rooms_apart: IntGauge,
     pub heartbeats: IntCounter,
     pub moved: IntCounter,
     pub streams: IntCounter,
@@ -75,6 +76,10 @@ impl ListenerMetrics {
                 "Age of the oldest visible row that is not in Redis, at the last heartbeat.",
             )?,
             pending: on.gauge("rowcast_listener_rows_pending", "Rows read and not yet in Redis.")?,
+            rooms_apart: on.gauge(
+                "rowcast_listener_rooms_apart",
+                "Rooms of which so much is waiting that they are read apart from all others.",
+            )?,
             heartbeats: on.counter("rowcast_listener_heartbeats_total", "Heartbeats that Redis took.")?,
             moved: on.counter("rowcast_listener_moved_total", "Commands that found another head.")?,
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,

@@ -1,4 +1,5 @@
-//! Rows that are not published yet, in the order of their coming: how many, and how long the oldest has waited.
+//! Rows that are not published yet, in the order of their coming (which is not quite that of their
+//! visibility): how many, and how long the oldest has waited.
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,8 @@ pub(crate) struct Pending {
     rows: VecDeque<Option<Past>>,
     first: u64,
     len: usize,
+    /// By number the rows that became visible before all that came after them: the first is the oldest.
+    oldest: VecDeque<(u64, Past)>,
 }
 
 impl Pending {
@@ -18,7 +21,12 @@ impl Pending {
     pub fn add(&mut self, visible: Past) -> u64 {
         self.rows.push_back(Some(visible));
         self.len += 1;
-        self.first + self.rows.len() as u64 - 1
+        let sequence = self.first + self.rows.len() as u64 - 1;
+        while self.oldest.back().is_some_and(|(_, later)| later.or_later(visible) == *later) {
+            self.oldest.pop_back();
+        }
+        self.oldest.push_back((sequence, visible));
+        sequence
     }
 
     /// A row went.
@@ -31,6 +39,9 @@ impl Pending {
             self.rows.pop_front();
             self.first += 1;
         }
+        while self.oldest.front().is_some_and(|(sequence, _)| *sequence < self.first) {
+            self.oldest.pop_front();
+        }
     }
 
     /// How many are here.
@@ -38,8 +49,32 @@ impl Pending {
         self.len
     }
 
-    /// Since when the first of them has been visible.
+    /// Since when the oldest of them has been visible. While the first to come waits, one that came after it and has
+    /// gone may count.
     pub fn oldest(&self) -> Option<Past> {
-        self.rows.front().copied().flatten()
+        self.oldest.front().map(|(_, visible)| *visible)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_counts_though_it_came_later() {
+        let start = Instant::now();
+        let at = |seconds| Past::at(start + Duration::from_secs(seconds));
+        let mut pending = Pending::default();
+        let numbers = [5, 3, 4, 9].map(|seconds| pending.add(at(seconds)));
+        assert_eq!(pending.oldest(), Some(at(3)));
+        pending.remove(numbers[0]);
+        assert_eq!(pending.oldest(), Some(at(3)));
+        pending.remove(numbers[1]);
+        assert_eq!(pending.oldest(), Some(at(4)));
+        pending.remove(numbers[3]);
+        pending.remove(numbers[2]);
+        assert_eq!((pending.oldest(), pending.len()), (None, 0));
     }
 }

@@ -82,6 +82,17 @@ impl Publisher {
         self.limits.max_rows.saturating_sub(self.pending.len() + self.undeleted)
     }
 
+    /// How many rows it takes at the most.
+    pub fn most(&self) -> usize {
+        self.limits.max_rows
+    }
+
+    /// How many rows of a room are here or await deletion.
+    pub fn rows_of(&self, room: &str) -> usize {
+        let room = RoomName::parse(room).ok().and_then(|name| self.rooms.find(&name));
+        room.map_or(0, Room::rows)
+    }
+
     /// Rows that are not published yet.
     pub fn pending(&self) -> usize {
         self.pending.len()
@@ -118,7 +129,7 @@ impl Publisher {
             self.pending.remove(sequence);
             self.undeleted += 1;
             let poison = Some("unusable room name");
-            self.published.push(Published { id: row.id, round: row.round, poison, slot: None });
+            self.published.push(Published { id: row.id, round: Some(row.round), poison, slot: None });
             return;
         };
         let slot = self.rooms.slot_of(name);
@@ -273,9 +284,18 @@ impl Publisher {
                     self.fence(head.epoch);
                     return self.rooms.get(*slot).sync_failed();
                 }
-                for entry in self.rooms.get(*slot).synced(around, head, since_append, ids) {
+                let (found, unread) = self.rooms.get(*slot).synced(around, head, since_append, ids);
+                for entry in found {
                     self.publish(*slot, &entry);
                 }
+                self.undeleted += unread.len();
+                let slot = Some(Slot(*slot));
+                self.published.extend(unread.into_iter().map(|id| Published {
+                    id,
+                    round: None,
+                    poison: None,
+                    slot,
+                }));
             }
             (Flight::Append(slot), Reply::Done) => {
                 let entry = self.rooms.get(*slot).done(false);
@@ -333,7 +353,12 @@ impl Publisher {
             Content::Poison(reason) => Some(reason),
             Content::Event { .. } => None,
         };
-        self.published.push(Published { id: entry.id, round: entry.round, poison, slot: Some(Slot(slot)) });
+        self.published.push(Published {
+            id: entry.id,
+            round: Some(entry.round),
+            poison,
+            slot: Some(Slot(slot)),
+        });
     }
 
     fn surroundings(&self, now: Instant) -> Surroundings {

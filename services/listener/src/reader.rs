@@ -27,11 +27,14 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
     let page_rows = term.setting.config.listener.read_rows.min(term.setting.config.listener.max_rows);
     loop {
         let sent = Instant::now();
-        let ring = term.core().doorbell.order(sent);
-        let room = NonZeroUsize::new(term.core().publisher.capacity().min(page_rows));
-        let more = match room {
+        let (ring, room, lanes) = {
+            let mut core = term.core();
+            let room = core.publisher.capacity().min(page_rows);
+            (core.doorbell.order(sent), NonZeroUsize::new(room), core.takes_lanes())
+        };
+        let waiting = match room {
             Some(limit) => {
-                let page = within(session.read(limit, ring)).await?;
+                let page = within(session.read(limit, lanes, ring)).await?;
                 term.setting.metrics.read_seconds.observe(seconds_since(sent));
                 take(term, session, sent, page)
             }
@@ -40,7 +43,7 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
                 let mut core = term.core();
                 core.leadership.proved(sent);
                 core.doorbell.on_answer(sent, Instant::now(), bell);
-                false
+                Waiting::Nothing
             }
         };
         let wants_writers = term.core().doorbell.wants_writers();
@@ -52,7 +55,7 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
         if let Some(newer) = fenced {
             outbid(term, session, newer).await?;
         }
-        until_next(term, &doorbell, sent, more, page_rows).await;
+        until_next(term, &doorbell, sent, waiting, page_rows).await;
     }
 }
 
@@ -60,28 +63,46 @@ async fn within<T>(statement: impl Future<Output = Result<T, StoreError>>) -> Re
     Ok(timeout(PROOF_LIFETIME, statement).await.map_err(|_| Lost::ProofTooOld)??)
 }
 
-/// Takes a page that was asked for at `sent`; says whether more is waiting.
-fn take(term: &Term<'_>, session: &LeadSession, sent: Instant, page: Page) -> bool {
-    let (now, more) = (Instant::now(), page.more);
-    let transactions = page.rows.iter().map(|row| row.tx).collect::<HashSet<_>>().len() as u64;
-    let rings = session.session().take_rings();
-    term.setting.metrics.rings.inc_by(rings);
+/// What is known to be left to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Nothing,
+    /// Only rows of rooms that are read apart.
+    Lanes,
+    More,
+}
+
+/// Takes a page that was asked for at `sent`.
+fn take(term: &Term<'_>, session: &mut LeadSession, sent: Instant, page: Page) -> Waiting {
+    let now = Instant::now();
+    let waiting = match page {
+        Page { more: true, .. } => Waiting::More,
+        Page { rooms_apart: 0, .. } => Waiting::Nothing,
+        Page { .. } => Waiting::Lanes,
+    };
+    term.setting.metrics.rooms_apart.set(i64::try_from(page.rooms_apart).unwrap_or(i64::MAX));
     let asked = {
         let mut core = term.core();
         core.doorbell.on_answer(sent, now, page.bell);
-        core.doorbell.on_read(sent, &session.seen().snapshot, transactions, rings);
+        if !page.apart {
+            let transactions = page.rows.iter().map(|row| row.tx).collect::<HashSet<_>>().len() as u64;
+            let rings = session.session().take_rings();
+            term.setting.metrics.rings.inc_by(rings);
+            core.doorbell.on_read(sent, &session.seen().snapshot, transactions, rings);
+        }
         term.setting.metrics.doorbell.set(i64::from(core.doorbell.rings()));
-        core.on_page(sent, now, page, session.seen())
+        core.on_page(sent, now, page, session.complete())
     };
+    session.set_apart(asked.apart);
     if asked.new_loss {
         term.setting.metrics.on_trigger_loss();
     }
     term.to_send.notify_one();
     term.to_clean.notify_one();
-    more
+    waiting
 }
 
-async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: bool, page_rows: usize) {
+async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, waiting: Waiting, page_rows: usize) {
     let latest = tokio::time::Instant::from_std(sent + PROOF_INTERVAL);
     let enough = |term: &Term<'_>| term.core().publisher.capacity() >= page_rows.div_ceil(2);
     while !enough(term) {
@@ -90,9 +111,24 @@ async fn until_next(term: &Term<'_>, doorbell: &Notify, sent: Instant, more: boo
             () = sleep_until(latest) => return,
         }
     }
-    if more {
-        return;
+    match waiting {
+        Waiting::More => {}
+        Waiting::Nothing => until_rung(term, doorbell, sent).await,
+        Waiting::Lanes => tokio::select! {
+            () = until_lanes_are_taken(term) => {}
+            () = until_rung(term, doorbell, sent) => {}
+        },
     }
+}
+
+async fn until_lanes_are_taken(term: &Term<'_>) {
+    while !term.core().takes_lanes() {
+        term.to_read.notified().await;
+    }
+}
+
+/// Until the next read is due though nothing is known to be left.
+async fn until_rung(term: &Term<'_>, doorbell: &Notify, sent: Instant) {
     let (interval, heeds_rings) = {
         let core = term.core();
         (core.doorbell.interval(Instant::now()), core.doorbell.heeds_rings())

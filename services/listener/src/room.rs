@@ -86,7 +86,8 @@ pub(crate) struct Room {
     doubts: usize,
     /// How many entries at the log's end may be rows in doubt.
     reach: usize,
-    /// Ids in the log of rows that are still to be read, of earlier leaders.
+    /// Ids in the log of rows that are still to be read, of earlier leaders. They are deleted without having been read:
+    /// before it comes to them, a leader could append so much that the next one finds them no more.
     seen: HashSet<EventId>,
     /// The log did not reach back: what was appended until then is not known.
     unknown_until: Option<Past>,
@@ -133,6 +134,11 @@ impl Room {
         }
         self.queue.push_back(entry);
         None
+    }
+
+    /// How many rows of it are here or await deletion.
+    pub fn rows(&self) -> usize {
+        self.queue.len() + self.sent.len() + self.failed.len() + self.undeleted
     }
 
     /// Whether there is something to send now.
@@ -295,27 +301,28 @@ impl Room {
         }
     }
 
-    /// Takes the answer to the question for the head; gives back the rows that are in the log already.
+    /// Takes the answer to the question for the head; gives back the rows that are in the log already, and the ids there
+    /// of rows that are still to be read.
     pub fn synced(
         &mut self,
         around: &Surroundings,
         head: Option<Head>,
         since_append: Duration,
         ids: Vec<EventId>,
-    ) -> Vec<Entry> {
+    ) -> (Vec<Entry>, Vec<EventId>) {
         let State::Syncing { asked } = self.state else {
-            return Vec::new();
+            return Default::default();
         };
         let Some(head) = head else {
             self.state = State::Absent;
             self.must_renew = false;
             self.unknown_until = None;
-            return Vec::new();
+            return Default::default();
         };
         if self.doubts > 0 && self.ask(around) > asked {
             // Rows in doubt have come in the meantime: the log must be asked for more.
             self.state = State::Unknown;
-            return Vec::new();
+            return Default::default();
         }
         let covered = ids.len() as u64 >= head.offset.0.min(asked as u64);
         let found = self.take_found(around, ids);
@@ -334,7 +341,7 @@ impl Room {
         found
     }
 
-    fn take_found(&mut self, around: &Surroundings, ids: Vec<EventId>) -> Vec<Entry> {
+    fn take_found(&mut self, around: &Surroundings, ids: Vec<EventId>) -> (Vec<Entry>, Vec<EventId>) {
         let mut found = Vec::new();
         let mut ids: HashSet<EventId> = ids.into_iter().collect();
         if self.doubts > 0 {
@@ -343,10 +350,12 @@ impl Room {
             let there: VecDeque<Entry> = there;
             found.extend(there.into_iter().map(|entry| self.published(entry)));
         }
+        let mut unread: Vec<EventId> = Vec::new();
         if let Some(read) = around.catching_up {
-            self.seen.extend(ids.into_iter().filter(|id| id.row > read));
+            unread.extend(ids.into_iter().filter(|id| id.row > read && self.seen.insert(*id)));
+            self.undeleted += unread.len();
         }
-        found
+        (found, unread)
     }
 
     /// All rows of earlier leaders have been read.

@@ -32,6 +32,11 @@ impl Rooms {
         self.rooms[slot].as_ref()
     }
 
+    /// A room by its name, if it is remembered.
+    pub fn find(&self, name: &RoomName) -> Option<&Room> {
+        self.slots.get(name).and_then(|slot| self.peek(*slot))
+    }
+
     /// All of them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Room> {
         self.rooms.iter_mut().flatten()

@@ -263,7 +263,7 @@ impl Hearing {
 pub async fn read_all(lead: &mut LeadSession, limit: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     loop {
-        let page = lead.read(NonZeroUsize::new(limit).unwrap(), Ring::Leave).await?;
+        let page = lead.read(NonZeroUsize::new(limit).unwrap(), true, Ring::Leave).await?;
         assert!(page.rows.len() <= limit, "a page of {} rows", page.rows.len());
         rows.extend(page.rows);
         if !page.more {

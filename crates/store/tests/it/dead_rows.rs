@@ -50,7 +50,7 @@ impl Bench {
         for _ in 0..2 {
             assert!(read_all(&mut lead, LIMIT).await?.is_empty(), "they came and went between two reads");
         }
-        cleaner.set_floor(lead.seen()).await?;
+        cleaner.set_floor(lead.complete()).await?;
         Ok(Self { db, lead, cleaner, old })
     }
 
@@ -77,7 +77,7 @@ impl Bench {
         let before = self.blocks().await?;
         let (mut rows, mut statements) = (0, 0);
         loop {
-            let page = self.lead.read(NonZeroUsize::new(LIMIT).unwrap(), Ring::Leave).await?;
+            let page = self.lead.read(NonZeroUsize::new(LIMIT).unwrap(), true, Ring::Leave).await?;
             rows += page.rows.len();
             statements += 1;
             if !page.more {

@@ -32,7 +32,7 @@ async fn the_lock_of_a_leader_that_stopped_is_free_within_four_seconds() -> Resu
     // Connected and silent, as a stopped process is: its kernel still answers.
     let mut stopped = db.lead().await?;
     let since = Instant::now();
-    stopped.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?;
+    stopped.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?;
     let mut standby = db.standby().await?;
     let epoch = loop {
         match standby.try_lead().await? {
@@ -45,7 +45,7 @@ async fn the_lock_of_a_leader_that_stopped_is_free_within_four_seconds() -> Resu
     assert!(since.elapsed() > Duration::from_secs(2), "a healthy leader must not lose it sooner");
     assert!(epoch > stopped.epoch());
     // Once it goes on, it finds out by the next read, and by the end of its connection.
-    assert!(stopped.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await.is_err());
+    assert!(stopped.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await.is_err());
     assert!(matches!(stopped.session().ended().await, StoreError::Ended(_)));
     Ok(())
 }

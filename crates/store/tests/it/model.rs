@@ -7,24 +7,48 @@ use std::time::Instant;
 use proptest::prelude::*;
 use rowcast_store::reading::{Mark, Placed, Query, Reading, Snapshot};
 
-/// A row: its id and its transaction.
+const ROOMS: [&str; 3] = ["a", "b", "c"];
+
+/// A row: its id, its transaction, its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct ModelRow(i64, u64);
+struct ModelRow(i64, u64, &'static str);
 
 impl Placed for ModelRow {
     fn id(&self) -> i64 {
         self.0
+    }
+
+    fn room(&self) -> &str {
+        self.2
     }
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Begin,
-    Write { which: usize, rows: u8 },
-    Commit { which: usize },
-    Abort { which: usize },
-    Read { answer_is_lost: bool },
-    Delete { share: u8 },
+    Write {
+        which: usize,
+        rows: u8,
+        room: usize,
+    },
+    Commit {
+        which: usize,
+    },
+    Abort {
+        which: usize,
+    },
+    /// A transaction may begin and write between the snapshot and the look at the ids that were given out.
+    Read {
+        answer_is_lost: bool,
+        lanes: bool,
+        overtaken: bool,
+    },
+    SetApart {
+        room: usize,
+    },
+    Delete {
+        share: u8,
+    },
     SetFloor,
     Takeover,
 }
@@ -32,10 +56,13 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => Just(Step::Begin),
-        5 => (any::<usize>(), 1..6_u8).prop_map(|(which, rows)| Step::Write { which, rows }),
+        5 => (any::<usize>(), 1..6_u8, 0..ROOMS.len())
+            .prop_map(|(which, rows, room)| Step::Write { which, rows, room }),
         3 => any::<usize>().prop_map(|which| Step::Commit { which }),
         1 => any::<usize>().prop_map(|which| Step::Abort { which }),
-        6 => prop::bool::weighted(0.1).prop_map(|answer_is_lost| Step::Read { answer_is_lost }),
+        6 => (prop::bool::weighted(0.1), any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(answer_is_lost, lanes, overtaken)| Step::Read { answer_is_lost, lanes, overtaken }),
+        2 => (0..ROOMS.len()).prop_map(|room| Step::SetApart { room }),
         2 => any::<u8>().prop_map(|share| Step::Delete { share }),
         2 => Just(Step::SetFloor),
         1 => Just(Step::Takeover),
@@ -92,41 +119,54 @@ impl Leader {
         }
     }
 
-    fn read(&mut self, server: &Server, answer_is_lost: bool) -> Vec<ModelRow> {
+    fn read(
+        &mut self,
+        server: &mut Server,
+        answer_is_lost: bool,
+        lanes: bool,
+        overtaken: bool,
+    ) -> Vec<ModelRow> {
         let now = server.snapshot();
-        let given_out = server.next_id - 1;
-        match self.reading.query(LIMIT) {
-            Query::Difference { since } => {
-                let mut fresh: Vec<_> = server
-                    .outbox
-                    .iter()
-                    .copied()
-                    .filter(|ModelRow(_, tx)| *tx >= since.xmax || since.running.contains(tx))
-                    .collect();
-                // The server gives them in no order, and stops a little above the limit.
-                fresh.reverse();
-                fresh.truncate(LIMIT + 2);
-                if answer_is_lost {
-                    return Vec::new();
-                }
-                self.reading.on_difference(Instant::now(), now, given_out, fresh)
-            }
-            Query::Window(window) => {
-                let reached = |row: &&ModelRow| {
-                    let ended = window.ended.contains(&row.1);
-                    row.0 > window.after && if row.0 <= window.low { ended } else { row.0 <= window.upto }
-                };
-                let looked_at: Vec<_> = server.outbox.iter().filter(reached).take(LIMIT).copied().collect();
-                let new = |tx| tx >= window.since.xmax || window.since.running.contains(&tx);
-                let wanted = |row: &&ModelRow| new(row.1) && window.until.sees(row.1);
-                let rows = looked_at.iter().filter(wanted).copied().collect();
-                if answer_is_lost {
-                    return Vec::new();
-                }
-                self.reading.on_window(given_out, looked_at.len(), looked_at.last().map(|row| row.0));
-                rows
-            }
+        if overtaken {
+            server.open.insert(server.next_tx, vec![ModelRow(server.next_id, server.next_tx, ROOMS[0])]);
+            server.next_tx += 1;
+            server.next_id += 1;
         }
+        let given_out = server.next_id - 1;
+        let portion = match self.reading.query(LIMIT, lanes) {
+            Query::Difference(asked) => {
+                let new = |tx| tx >= asked.since.xmax || asked.since.running.contains(&tx);
+                let mut fresh: Vec<_> = server.outbox.iter().filter(|row| new(row.1)).copied().collect();
+                // The server gives them in no order, and stops a little above the bound.
+                fresh.reverse();
+                fresh.truncate(asked.looks + 2);
+                let looked_at = fresh.len();
+                fresh.retain(|row| !asked.without.contains(&row.2));
+                fresh.truncate(asked.limit + 1);
+                if answer_is_lost {
+                    return Vec::new();
+                }
+                self.reading.on_difference(Instant::now(), now, given_out, looked_at, fresh)
+            }
+            Query::Window(asked) => {
+                let reached = |row: &&ModelRow| {
+                    let ended = asked.ended.contains(&row.1);
+                    row.0 > asked.after && if row.0 <= asked.low { ended } else { row.0 <= asked.upto }
+                };
+                let mut rows: Vec<_> =
+                    server.outbox.iter().filter(reached).take(asked.looks).copied().collect();
+                let (looked_at, last) = (rows.len(), rows.last().map(|row| row.0));
+                let new = |tx| tx >= asked.since.xmax || asked.since.running.contains(&tx);
+                rows.retain(|row| new(row.1) && asked.until.sees(row.1));
+                rows.retain(|row| asked.rooms.contains(&row.2) == asked.only);
+                rows.truncate(asked.limit);
+                if answer_is_lost {
+                    return Vec::new();
+                }
+                self.reading.on_window(given_out, looked_at, last, rows)
+            }
+        };
+        portion.rows
     }
 }
 
@@ -143,10 +183,10 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 server.next_tx += 1;
             }
             Step::Begin => {}
-            Step::Write { which, rows } => {
+            Step::Write { which, rows, room } => {
                 if let Some(tx) = server.pick(which) {
                     for _ in 0..rows {
-                        let row = ModelRow(server.next_id, tx);
+                        let row = ModelRow(server.next_id, tx, ROOMS[room]);
                         server.next_id += 1;
                         server.open.entry(tx).or_default().push(row);
                     }
@@ -163,8 +203,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     server.open.remove(&tx);
                 }
             }
-            Step::Read { answer_is_lost } => {
-                let rows = leader.read(&server, answer_is_lost);
+            Step::SetApart { room } => leader.reading.set_apart([ROOMS[room].to_owned()]),
+            Step::Read { answer_is_lost, lanes, overtaken } => {
+                let rows = leader.read(&mut server, answer_is_lost, lanes, overtaken);
                 prop_assert!(rows.len() <= LIMIT);
                 prop_assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0), "out of order: {rows:?}");
                 for row in rows {
@@ -188,7 +229,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::SetFloor => {
                 let (mark, rows) = leader
                     .candidate
-                    .get_or_insert_with(|| (leader.reading.seen().clone(), leader.undeleted.clone()));
+                    .get_or_insert_with(|| (leader.reading.complete().clone(), leader.undeleted.clone()));
                 if rows.iter().all(|row| !leader.undeleted.contains(row)) {
                     server.floor = Some(Mark::left(mark.snapshot.clone(), mark.id));
                     leader.candidate = None;
@@ -206,8 +247,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     server.open.clear();
     let mut quiet = 0;
     while quiet < 3 {
-        let rows = leader.read(&server, false);
-        quiet = if rows.is_empty() && !leader.reading.more() { quiet + 1 } else { 0 };
+        let rows = leader.read(&mut server, false, true, false);
+        let waiting = leader.reading.more() || leader.reading.rooms_apart() > 0;
+        quiet = if rows.is_empty() && !waiting { quiet + 1 } else { 0 };
         for row in rows {
             prop_assert!(mine.insert(row), "{row:?} came twice");
             ever.insert(row);

@@ -42,13 +42,13 @@ async fn a_backlog_is_read_in_pages_by_id_without_what_commits_meanwhile() -> Re
     late.execute(PUBLISH, &[&"late"]).await?;
     db.run("SELECT rowcast.publish('a', 'a.b', to_json(n::text)) FROM generate_series(1, 1000) AS n").await?;
     let mut lead = db.lead().await?;
-    let mut rows = lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?.rows;
-    rows.extend(lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?.rows);
+    let mut rows = lead.read(NonZeroUsize::new(100).unwrap(), true, Ring::Leave).await?.rows;
+    rows.extend(lead.read(NonZeroUsize::new(100).unwrap(), true, Ring::Leave).await?.rows);
     // Both are before the page that comes next, or in it, by their ids; neither was there when reading began.
     late.batch_execute("COMMIT").await?;
     db.client.execute(PUBLISH, &[&"new"]).await?;
     loop {
-        let page = lead.read(NonZeroUsize::new(100).unwrap(), Ring::Leave).await?;
+        let page = lead.read(NonZeroUsize::new(100).unwrap(), true, Ring::Leave).await?;
         rows.extend(page.rows);
         if !page.more {
             break;
@@ -57,6 +57,62 @@ async fn a_backlog_is_read_in_pages_by_id_without_what_commits_meanwhile() -> Re
     assert_eq!(rows.len(), 1000);
     assert!(rows.windows(2).all(|pair| pair[0].id < pair[1].id));
     assert_eq!(data(&read_all(&mut lead, 100).await?), ["late", "new"]);
+    Ok(())
+}
+
+/// A statement of many rows of one room ends while other rooms' transactions go on.
+#[tokio::test]
+async fn a_room_that_is_read_apart_holds_up_no_other_and_keeps_its_order() -> Result<()> {
+    const LARGE: usize = 5_000;
+    const LIMIT: usize = 50;
+    let db = Database::migrated("apart").await?;
+    let mut lead = db.lead().await?;
+    read_all(&mut lead, LIMIT).await?;
+    let large = db.another().await?;
+    // The first half is written before a snapshot that finds it running, the other half after it; others in between.
+    let write = |from: usize, to: usize| {
+        format!("SELECT rowcast.publish('large', 'a.b', to_json(n)) FROM generate_series({from}, {to}) AS n")
+    };
+    large.batch_execute(&format!("BEGIN; {}", write(1, LARGE / 2))).await?;
+    db.client.execute(PUBLISH, &[&"before"]).await?;
+    assert_eq!(data(&read_all(&mut lead, LIMIT).await?), ["before"]);
+    db.run("SELECT rowcast.publish('small', 'a.b', to_json(n)) FROM generate_series(1, 10) AS n").await?;
+    large.batch_execute(&format!("{}; COMMIT", write(LARGE / 2 + 1, LARGE))).await?;
+
+    let mut rows: HashMap<String, Vec<i64>> = HashMap::new();
+    let (mut pages, mut later) = (0, None);
+    loop {
+        let page = lead.read(NonZeroUsize::new(LIMIT).unwrap(), true, Ring::Leave).await?;
+        pages += 1;
+        for row in &page.rows {
+            rows.entry(row.room.clone()).or_default().push(row.data.parse()?);
+        }
+        if pages == 3 {
+            assert!(page.more && rows["large"].len() < LARGE / 2, "a part has been read");
+            lead.set_apart(["large".to_owned()]);
+            // What commits from now on is not to wait for the rest.
+            db.run(
+                "SELECT rowcast.publish('later', 'a.b', '1'); SELECT rowcast.publish('large', 'a.b', '5001')",
+            )
+            .await?;
+        }
+        if rows.contains_key("later") && later.is_none() {
+            later = Some((pages, rows["large"].len()));
+        }
+        if !page.more && page.rooms_apart == 0 {
+            break;
+        }
+    }
+    assert_eq!(rows["large"], (1..=LARGE as i64 + 1).collect::<Vec<_>>());
+    assert_eq!(rows["small"], (1..=10).collect::<Vec<_>>());
+    let (at, before) = later.expect("it was read");
+    // Ten times as many rows are passed in a page as are returned, and every other page is the large room's.
+    assert!(at <= 3 + 2 * (LARGE / (10 * LIMIT) + 3), "{at} pages");
+    assert!(before < LARGE / 2, "{before} rows of the large room came before it");
+    assert!(pages < 3 * LARGE / LIMIT, "{pages} pages");
+
+    assert_eq!(lead.complete(), lead.seen());
+    assert!(read_all(&mut lead, LIMIT).await?.is_empty());
     Ok(())
 }
 
@@ -86,7 +142,7 @@ async fn a_new_leader_reads_from_the_floor_what_was_not_deleted() -> Result<()> 
     let rows = read_all(&mut next, 10).await?;
     assert_eq!(data(&rows), ["open", "2"]);
     cleaner.delete(&rows.iter().map(Row::key).collect::<Vec<_>>()).await?;
-    cleaner.set_floor(next.seen()).await?;
+    cleaner.set_floor(next.complete()).await?;
     assert_eq!(db.number("SELECT count(*) FROM rowcast.floor").await?, 1);
     next.unlock_and_announce().await?;
     assert!(read_all(&mut db.lead().await?, 10).await?.is_empty());
@@ -106,7 +162,7 @@ async fn a_page_tells_the_servers_time_and_everything_about_a_row() -> Result<()
          SET rowcast.traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'; UPDATE t SET v = 'y'",
     )
     .await?;
-    let page = lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?;
+    let page = lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?;
     let row = &page.rows[0];
     assert_eq!((row.room.as_str(), row.type_.as_str()), ("ü", "thing.updated"));
     assert_eq!(row.data, r#"{"id":1,"m":"ü","v":"y"}"#);

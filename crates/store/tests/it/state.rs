@@ -36,7 +36,7 @@ pub async fn everything_a_leader_does(url: &str) -> Result<()> {
     cleaner.dead_letter(rows[0].key(), "a test").await?;
     cleaner.dead_letter(rows[0].key(), "twice").await?;
     assert_eq!(cleaner.delete(&[rows[0].key()]).await?, 1);
-    cleaner.set_floor(lead.seen()).await?;
+    cleaner.set_floor(lead.complete()).await?;
     assert_eq!(cleaner.settle_raise_requests().await?, None);
     assert_eq!(cleaner.settle_losses().await?, None);
     let epoch = lead.epoch();
@@ -67,20 +67,20 @@ async fn a_truncate_and_a_lost_event_are_told_and_raise_the_generation_once() ->
     // While the application's transaction is open it holds up nobody.
     let other = db.another().await?;
     other.batch_execute("BEGIN; TRUNCATE t").await?;
-    assert!(!lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?.raise_requested);
+    assert!(!lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?.raise_requested);
     assert_eq!(cleaner.raise_generation("meanwhile").await?, Generation(2));
     other.batch_execute("COMMIT").await?;
-    assert!(lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?.raise_requested);
+    assert!(lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?.raise_requested);
     assert_eq!(cleaner.settle_raise_requests().await?, Some(Generation(3)));
     assert_eq!(cleaner.load_state().await?.last_cause, "TRUNCATE of public.t");
     assert_eq!(cleaner.settle_raise_requests().await?, None);
 
     db.run("ALTER TABLE t RENAME m TO mm; INSERT INTO t VALUES (1, 'a')").await?;
-    let page = lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?;
+    let page = lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?;
     assert!(!page.raise_requested && page.last_loss_micros.is_some_and(|at| at <= page.server_now_micros));
     assert_eq!(cleaner.settle_losses().await?, Some(Generation(4)));
     assert_eq!(cleaner.settle_losses().await?, None);
-    assert_eq!(lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?.last_loss_micros, None);
+    assert_eq!(lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?.last_loss_micros, None);
     Ok(())
 }
 

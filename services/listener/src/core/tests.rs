@@ -69,6 +69,9 @@ impl Bench {
             more: false,
             first: self.unseen_at.is_none(),
             unseen_at: self.unseen_at,
+            apart: false,
+            rooms_apart: 0,
+            behind: None,
             server_now_micros: SERVER + millis as i64 * 1_000,
             raise_requested: false,
             last_loss_micros,
@@ -137,9 +140,9 @@ fn a_loss_impairs_the_heartbeat_at_once_and_asks_for_a_generation_when_quiet() {
     bench.read(0, &[]);
     assert!(bench.heartbeat(1).is_some_and(|beat| beat.impaired.is_none()));
     let asked = bench.read_with(100, &[], Some(SERVER));
-    assert_eq!(asked, Asked { settle: false, new_loss: true });
+    assert_eq!(asked, Asked { new_loss: true, ..Asked::default() });
     assert!(bench.heartbeat(101).is_some_and(|beat| beat.impaired.is_some()));
     let asked = bench.read_with(9_900, &[], Some(SERVER));
-    assert_eq!(asked, Asked { settle: false, new_loss: false });
+    assert_eq!(asked, Asked::default());
     assert!(bench.read_with(10_100, &[], Some(SERVER)).settle);
 }

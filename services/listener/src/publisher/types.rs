@@ -55,8 +55,8 @@ pub struct Slot(pub(super) usize);
 pub struct Published {
     /// The row.
     pub id: EventId,
-    /// Its round.
-    pub round: u64,
+    /// Its round; none where it was found in the log before it was read.
+    pub round: Option<u64>,
     /// Why it is a dead letter.
     pub poison: Option<&'static str>,
     pub(super) slot: Option<Slot>,

@@ -64,33 +64,48 @@ fn check(seed: u64, world: &World) {
 #[test]
 fn under_any_schedule_of_faults_each_change_is_published_once_and_in_order() {
     for seed in 0..2_000 {
-        check(seed, &run(seed, Faults { history_is_lost: false, small_pages: false }, 400));
+        check(seed, &run(seed, Faults::default(), 400));
     }
 }
 
 #[test]
 fn reading_in_small_windows_while_leaders_change_loses_and_doubles_nothing() {
     for seed in 10_000..12_000 {
-        check(seed, &run(seed, Faults { history_is_lost: false, small_pages: true }, 400));
+        check(seed, &run(seed, Faults { small_pages: true, ..Faults::default() }, 400));
     }
 }
 
 #[test]
 fn logs_that_expire_and_keys_that_vanish_end_streams_and_never_double_within_one() {
     for seed in 20_000..22_000 {
-        check(seed, &run(seed, Faults { history_is_lost: true, small_pages: seed % 2 == 0 }, 400));
+        let faults = Faults { history_is_lost: true, small_pages: seed % 2 == 0, ..Faults::default() };
+        check(seed, &run(seed, faults, 400));
+    }
+}
+
+#[test]
+fn rooms_that_are_read_apart_lose_and_double_nothing_and_keep_their_order() {
+    for seed in 30_000..30_400 {
+        let faults = Faults { small_pages: seed % 2 == 0, large_statements: true, ..Faults::default() };
+        check(seed, &run(seed, faults, 800));
     }
 }
 
 /// The oracle must be able to fail: these schedules contain what they are meant to.
 #[test]
 fn the_schedules_contain_takeovers_lost_links_late_commands_and_refusals() {
+    let faults = Faults { history_is_lost: true, small_pages: true, ..Faults::default() };
     let mut seen = world::Seen::default();
     for seed in 0..50 {
-        seen.add(&run(seed, Faults { history_is_lost: true, small_pages: true }, 400).seen);
+        seen.add(&run(seed, faults, 400).seen);
     }
     assert!(seen.takeovers > 50 && seen.lost_links > 50 && seen.late_commands > 50, "{seen:?}");
     assert!(seen.moved > 20 && seen.fenced > 20 && seen.refused > 20 && seen.renewed > 5, "{seen:?}");
     assert!(seen.late_commits > 50 && seen.found_in_log > 50 && seen.remembered > 5, "{seen:?}");
     assert!(seen.floors > 50, "{seen:?}");
+    let faults = Faults { small_pages: true, large_statements: true, ..Faults::default() };
+    for seed in 0..50 {
+        seen.add(&run(seed, faults, 800).seen);
+    }
+    assert!(seen.set_apart > 50 && seen.in_lanes > 500 && seen.past_lanes > 200, "{seen:?}");
 }

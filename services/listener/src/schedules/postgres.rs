@@ -56,8 +56,8 @@ impl Postgres {
         }
     }
 
-    /// Some running transaction changes an object that no other holds.
-    pub fn change_something(&mut self, random: &mut Random, now: i64) {
+    /// Some running transaction changes an object that no other holds, so many times.
+    pub fn change_something(&mut self, random: &mut Random, now: i64, times: usize) {
         if self.running.is_empty() {
             return;
         }
@@ -66,13 +66,15 @@ impl Postgres {
         if *self.locks.entry(object).or_insert(tx) != tx {
             return;
         }
-        let version = self.versions.entry(object).or_default();
-        *version += 1;
-        let room = format!("room-{}", object % ROOMS);
-        let change = Change { room, object, version: *version, tx, at: now };
-        self.outbox.insert(self.next_id, change.clone());
-        self.changes.insert(self.next_id, change);
-        self.next_id += 1;
+        for _ in 0..times {
+            let version = self.versions.entry(object).or_default();
+            *version += 1;
+            let room = format!("room-{}", object % ROOMS);
+            let change = Change { room, object, version: *version, tx, at: now };
+            self.outbox.insert(self.next_id, change.clone());
+            self.changes.insert(self.next_id, change);
+            self.next_id += 1;
+        }
     }
 
     /// Some running transaction ends. Says whether a younger one had ended before it.
@@ -105,30 +107,36 @@ impl Postgres {
     }
 
     /// What `LeadSession::read` does, with the two statements done by hand.
-    pub fn read(&self, reading: &mut Reading, limit: usize, at: Instant, now: i64) -> Page {
+    pub fn read(&self, reading: &mut Reading, limit: usize, lanes: bool, at: Instant, now: i64) -> Page {
         let present = self.snapshot();
         let given_out = self.next_id - 1;
-        let unseen_at = reading.seen().at;
-        let rows = match reading.query(limit) {
-            Query::Difference { since } => {
-                let fresh = self.rows(|_, tx| !since.sees(tx) && present.sees(tx));
-                let some = fresh.into_iter().take(limit + 1).collect();
-                reading.on_difference(at, present, given_out, some)
+        let portion = match reading.query(limit, lanes) {
+            Query::Difference(asked) => {
+                let mut some = self.rows(|_, tx| !asked.since.sees(tx) && present.sees(tx));
+                some.truncate(asked.looks + 1);
+                let looked_at = some.len();
+                some.retain(|row| !asked.without.contains(&row.room.as_str()));
+                some.truncate(asked.limit + 1);
+                reading.on_difference(at, present, given_out, looked_at, some)
             }
-            Query::Window(window) => {
-                let mut looked_at = self.rows(|id, tx| present.sees(tx) && looks_at(&window, id, tx));
-                looked_at.truncate(limit);
-                let (count, last) = (looked_at.len(), looked_at.last().map(|row| row.id));
-                looked_at.retain(|row| !window.since.sees(row.tx) && window.until.sees(row.tx));
-                reading.on_window(given_out, count, last);
-                looked_at
+            Query::Window(asked) => {
+                let mut some = self.rows(|id, tx| present.sees(tx) && looks_at(&asked, id, tx));
+                some.truncate(asked.looks);
+                let (looked_at, last) = (some.len(), some.last().map(|row| row.id));
+                some.retain(|row| !asked.since.sees(row.tx) && asked.until.sees(row.tx));
+                some.retain(|row| asked.rooms.contains(&row.room.as_str()) == asked.only);
+                some.truncate(asked.limit);
+                reading.on_window(given_out, looked_at, last, some)
             }
         };
         Page {
-            rows,
+            rows: portion.rows,
             more: reading.more(),
-            first: unseen_at.is_none(),
-            unseen_at,
+            first: portion.unseen_at.is_none(),
+            unseen_at: portion.unseen_at,
+            apart: portion.apart,
+            rooms_apart: reading.rooms_apart(),
+            behind: reading.behind(),
             server_now_micros: now,
             raise_requested: false,
             last_loss_micros: None,

@@ -18,12 +18,14 @@ use crate::publisher::{Limits, Publisher};
 const LOG_ENTRIES: usize = 12;
 
 /// What may happen besides the usual.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Faults {
     /// Logs expire and keys vanish.
     pub history_is_lost: bool,
     /// Reads return little, so that taking over takes many.
     pub small_pages: bool,
+    /// Statements write many rows of one room, and leaders stay long enough to read some rooms apart.
+    pub large_statements: bool,
 }
 
 /// What happened, for the test that schedules are worth something.
@@ -41,6 +43,10 @@ pub(super) struct Seen {
     pub found_in_log: usize,
     /// Marks that were made durable.
     pub floors: usize,
+    /// Rooms that began to be read apart; their rows since, and those of others meanwhile.
+    pub set_apart: usize,
+    pub in_lanes: usize,
+    pub past_lanes: usize,
     /// Rows that were read after the log was seen to hold them.
     pub remembered: usize,
 }
@@ -58,6 +64,9 @@ impl Seen {
         self.found_in_log += other.found_in_log;
         self.remembered += other.remembered;
         self.floors += other.floors;
+        self.set_apart += other.set_apart;
+        self.in_lanes += other.in_lanes;
+        self.past_lanes += other.past_lanes;
     }
 }
 
@@ -112,7 +121,8 @@ impl World {
             0..8 => self.postgres.begin(),
             8..26 => {
                 let now = self.server_now();
-                self.postgres.change_something(&mut self.random, now);
+                let times = if self.faults.large_statements && self.random.once_in(6) { 60 } else { 1 };
+                self.postgres.change_something(&mut self.random, now, times);
             }
             26..34 => self.seen.late_commits += usize::from(self.postgres.end_something(&mut self.random)),
             34..46 => self.with_leader(Self::read),
@@ -121,9 +131,11 @@ impl World {
             80..86 => self.with_leader(Self::clean),
             86..91 => self.late_command(),
             91..94 => self.with_leader(Self::lose_link),
+            94..96 if self.faults.large_statements && !self.random.once_in(8) => {}
             94..96 => self.take_over(),
             96 => self.redis.full = !self.redis.full,
             97 => self.redis.scripts_missing = self.random.once_in(2),
+            98 if self.faults.large_statements && !self.random.once_in(8) => {}
             98 => self.forget_a_leader(),
             _ => self.lose_history(),
         }
@@ -226,10 +238,17 @@ impl World {
         }
         let most = if self.faults.small_pages { 3 } else { 20 };
         let limit = leader.core.publisher.capacity().clamp(1, most);
-        let page = self.postgres.read(&mut leader.reading, limit, self.now, self.server_now());
+        let (lanes, server_now) = (leader.core.takes_lanes(), self.server_now());
+        let page = self.postgres.read(&mut leader.reading, limit, lanes, self.now, server_now);
         let pending = leader.core.publisher.pending();
         let rows = page.rows.len();
-        leader.core.on_page(self.now, self.now, page, leader.reading.seen());
+        if page.rooms_apart > 0 {
+            *(if page.apart { &mut self.seen.in_lanes } else { &mut self.seen.past_lanes }) += rows;
+        }
+        let asked = leader.core.on_page(self.now, self.now, page, leader.reading.complete());
+        let before = leader.reading.rooms_apart();
+        leader.reading.set_apart(asked.apart);
+        self.seen.set_apart += leader.reading.rooms_apart() - before;
         self.seen.remembered += pending + rows - leader.core.publisher.pending();
         true
     }
@@ -310,15 +329,16 @@ impl World {
 
     /// Deletes what was published; a process may end between that and the floor, or between that and knowing of it.
     fn clean(&mut self, leader: &mut Leader) -> bool {
+        let seldom = if self.faults.large_statements { 300 } else { 20 };
         let rows = leader.core.take_undeleted();
         for row in &rows {
             self.postgres.delete(row.id.row);
         }
-        if self.random.once_in(20) {
+        if self.random.once_in(seldom) {
             return false;
         }
         leader.core.on_deleted(self.now, &rows);
-        if self.random.once_in(20) {
+        if self.random.once_in(seldom) {
             return false;
         }
         if let Some(mark) = leader.core.floor.take(self.now) {

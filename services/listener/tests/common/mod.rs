@@ -187,7 +187,7 @@ pub async fn publish_one(database: &Connection, room: &str, number: u64) -> Resu
     Ok(())
 }
 
-fn number_of(fragment: &[u8]) -> Result<u64> {
+pub fn number_of(fragment: &[u8]) -> Result<u64> {
     let whole = [b"{", fragment, b"}"].concat();
     let value: serde_json::Value = serde_json::from_slice(&whole)?;
     value["data"]["n"].as_u64().context("a number")

@@ -59,7 +59,7 @@ async fn goes_on_without(db: Database, change: &str) -> Result<()> {
     assert_eq!(db.number("SELECT count(*) FROM rowcast.drift() WHERE kind = 'column_missing'").await?, 1);
     // What the light and the new generation go by.
     let mut lead = db.lead().await?;
-    assert!(lead.read(NonZeroUsize::new(10).unwrap(), Ring::Leave).await?.last_loss_micros.is_some());
+    assert!(lead.read(NonZeroUsize::new(10).unwrap(), true, Ring::Leave).await?.last_loss_micros.is_some());
     Ok(())
 }
 
