@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::time::Instant;
+
 use anyhow::{Context, Result};
 use common::{PATIENCE, System};
 use futures_util::StreamExt;
@@ -14,6 +17,10 @@ struct Ear(redis::aio::PubSubStream);
 
 impl Ear {
     async fn open(system: &System, rooms: &[&str]) -> Result<Self> {
+        // A test that is slower than the listener must not be cut off.
+        let mut redis = system.redis.connection().await?;
+        let unlimited = ["SET", "client-output-buffer-limit", "pubsub 0 0 0"];
+        let () = redis::cmd("CONFIG").arg(&unlimited).query_async(&mut redis).await?;
         let client = redis::Client::open(system.redis.url())?;
         let (mut sink, stream) = client.get_async_pubsub().await?.split();
         for room in rooms {
@@ -79,5 +86,39 @@ async fn while_a_large_statement_drains_other_rooms_wait_for_a_part_of_it_only()
     wait_until("all rooms are read together again", PATIENCE, apart).await?;
     system.publish("large", LARGE..LARGE + 1).await?;
     assert_eq!(ear.next().await?, ("large".to_owned(), LARGE));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "half a million rows: make test-long"]
+async fn what_was_committed_while_nobody_listened_is_drained_once_and_in_order() -> Result<()> {
+    const ROOMS: u64 = 100;
+    const ROWS: u64 = 500_000;
+    let system = System::start().await?;
+    let names: Vec<String> = (0..ROOMS).map(|room| format!("room-{room}")).collect();
+    let mut ear = Ear::open(&system, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    // A thousand transactions, each of all rooms.
+    let commit = "DO $$ BEGIN FOR i IN 0..999 LOOP
+            INSERT INTO rowcast.outbox (room, type, data)
+            SELECT 'room-' || n % 100, 'booking.updated', json_build_object('n', (i * 500 + n) / 100, 'note', repeat('x', 100))
+              FROM generate_series(0, 499) AS n;
+            COMMIT;
+        END LOOP; END $$";
+    system.database.batch_execute(commit).await?;
+    let began = Instant::now();
+    let listener = system.listener("only").await?;
+    let mut next: HashMap<String, u64> = HashMap::new();
+    for _ in 0..ROWS {
+        let (room, number) = ear.next().await?;
+        let next = next.entry(room).or_default();
+        assert_eq!(number, *next, "each event once and in order");
+        *next += 1;
+    }
+    let rate = ROWS as f64 / began.elapsed().as_secs_f64();
+    eprintln!("{rate:.0} rows a second, the start of the listener included");
+    assert!(next.len() as u64 == ROOMS && next.values().all(|count| *count == ROWS / ROOMS));
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await?;
+    assert_eq!(listener.metric("rowcast_listener_events_published_total").await?, ROWS as f64);
+    assert_eq!(listener.metric("rowcast_listener_take_overs_total").await?, 1.0, "the lead was kept");
     Ok(())
 }
