@@ -1,6 +1,7 @@
 //! What Rowcast costs the application's write path, measured on servers of its own with fsync on: commits a second
 //! side by side, latency beside an immediate NOTIFY, large statements, and transactions of many. Who watches what is in `bench`.
 
+mod backlog;
 mod bench;
 mod commits;
 mod latency;
@@ -64,6 +65,12 @@ enum What {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// How fast a listener drains what was committed while there was none.
+    Backlog {
+        /// Rows.
+        #[arg(long, default_value_t = 500_000)]
+        rows: i64,
+    },
 }
 
 #[tokio::main]
@@ -79,11 +86,13 @@ async fn main() -> Result<()> {
         Some(What::Transactions { statements, rounds }) => {
             transactions::run(&bench, statements, rounds).await
         }
+        Some(What::Backlog { rows }) => backlog::run(&bench, rows).await,
         None => {
             commits::run(&bench, &[1, 8, 32], 5, Duration::from_secs(2)).await?;
             latency::run(&bench, 15).await?;
             statements::run(&bench, 50_000, 3).await?;
-            transactions::run(&bench, 1_000, 5).await
+            transactions::run(&bench, 1_000, 5).await?;
+            backlog::run(&bench, 500_000).await
         }
     }
 }
