@@ -261,36 +261,60 @@ AS $$
     SELECT format(
         'INSERT INTO rowcast.append (room, type, data, changed, truncated)
          SELECT e.room, e.type,
-                CASE WHEN octet_length(e.data::text) > 262144 THEN json_build_object(%s) ELSE e.data END,
-                e.changed, octet_length(e.data::text) > 262144
-           FROM (%s) AS e
+                CASE WHEN %3$s THEN json_build_object(%1$s) ELSE e.data END,
+                e.changed, %3$s
+           FROM (%2$s) AS e
           WHERE CASE WHEN octet_length(e.room) BETWEEN 1 AND 200 THEN true ELSE rowcast.unusable_merchant() END;
          IF FOUND AND pg_sequence_last_value(''rowcast.doorbell'') > 0 THEN
              PERFORM rowcast.ring();
          END IF;',
         (SELECT string_agg(format('%L, e.k%s', name, n), ', ' ORDER BY n)
            FROM unnest(watched.key_columns) WITH ORDINALITY AS k (name, n)),
-        rowcast.trigger_source(watched, operation, payload, shape))
+        rowcast.trigger_source(watched, operation, payload, shape),
+        -- What a function returns may be compressed; what row_to_json does is not, and has four bytes before it.
+        CASE WHEN payload IS NULL THEN 'pg_column_size(e.data) > 262148' ELSE 'octet_length(e.data::text) > 262144' END)
+$$;
+
+-- SQL that ends a trigger function on a table that is neither the watched one nor below it (a detached partition). The name
+-- counts beside the oid: a dump restores the one, a rename keeps the other.
+CREATE FUNCTION rowcast.trigger_place(watched rowcast.watches) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format(
+        'IF TG_RELID <> %1$s THEN
+            IF NOT EXISTS (
+                WITH RECURSIVE above (oid) AS (
+                    SELECT TG_RELID UNION SELECT i.inhparent FROM pg_inherits AS i JOIN above ON i.inhrelid = above.oid)
+                SELECT FROM above WHERE above.oid IN (%1$s, to_regclass(%2$L))) THEN
+                RETURN NULL;
+            END IF;
+        END IF;',
+        watched.relation::oid, watched.relation::text)
 $$;
 
 -- What a trigger does: plainly, or reading its rows again where another write was nested in the statement. Below
--- another trigger it leaves the mark by which the outer one knows.
+-- another trigger it leaves the mark by which the outer one knows. All that is unusual hides behind one condition: each
+-- that is looked at costs as much as a column of the event.
 CREATE FUNCTION rowcast.trigger_work(watched rowcast.watches, operation text, payload regproc) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT format(
-        'IF position(%1$L IN coalesce(current_setting(''rowcast.nested'', true), '''')) > 0 THEN
-            IF row_security_active(%4$s::oid) THEN
-                RAISE EXCEPTION ''a write was nested in this statement, and row-level security hides rows from the table''''s owner'';
+        'IF TG_RELID <> %4$s OR pg_trigger_depth() > 1 OR position(%1$L IN coalesce(current_setting(''rowcast.nested'', true), '''')) > 0 THEN
+            %5$s
+            IF position(%1$L IN coalesce(current_setting(''rowcast.nested'', true), '''')) > 0 THEN
+                IF row_security_active(%4$s::oid) THEN
+                    RAISE EXCEPTION ''a write was nested in this statement, and row-level security hides rows from the table''''s owner'';
+                END IF;
+                %2$s
+                RETURN NULL;
             END IF;
-            %2$s
-        ELSE
-            %3$s
             IF pg_trigger_depth() > 1 THEN
                 PERFORM set_config(''rowcast.nested'', concat(current_setting(''rowcast.nested'', true), %1$L), true);
             END IF;
-        END IF;',
+        END IF;
+        %3$s',
         format('<%s>', watched.relation::oid),
         rowcast.trigger_statement(watched, operation, payload, 'nested'),
         CASE WHEN operation <> 'update' THEN rowcast.trigger_statement(watched, operation, payload, 'many')
@@ -303,7 +327,7 @@ AS $$
                  END IF;',
                 rowcast.trigger_statement(watched, operation, payload, 'one'),
                 rowcast.trigger_statement(watched, operation, payload, 'many'))
-        END, watched.relation::oid)
+        END, watched.relation::oid, rowcast.trigger_place(watched))
 $$;
 
 -- The body of a trigger function. Failures are caught once a statement; a failing payload function costs its
@@ -325,7 +349,7 @@ DECLARE
     work    text;
 BEGIN
     IF operation = 'truncate' THEN
-        work := format('PERFORM rowcast.request_raise(%L);', 'TRUNCATE of ' || name);
+        work := format(E'%s\nPERFORM rowcast.request_raise(%L);', rowcast.trigger_place(watched), 'TRUNCATE of ' || name);
     ELSE
         work := rowcast.trigger_work(watched, operation, NULL);
         IF watched.payload IS NOT NULL AND operation <> 'delete' THEN
@@ -347,21 +371,7 @@ BEGIN
             format('The statement itself went through, and clients are told to fetch anew. SELECT * FROM rowcast.drift() says what '
                    'has changed about the table; rowcast.watch(%1$L, ...) takes it as it is now, rowcast.unwatch(%1$L) ends it.', name)));
     END IF;
-    -- Attached to a table that is neither the watched one nor below it (a detached partition), it does nothing.
-    -- The name counts beside the oid: a dump restores the one, a rename keeps the other.
-    RETURN format(
-        E'#variable_conflict use_column\nBEGIN
-        IF TG_RELID <> %1$s THEN
-            IF NOT EXISTS (
-                WITH RECURSIVE above (oid) AS (
-                    SELECT TG_RELID UNION SELECT i.inhparent FROM pg_inherits AS i JOIN above ON i.inhrelid = above.oid)
-                SELECT FROM above WHERE above.oid IN (%1$s, to_regclass(%2$L))) THEN
-                RETURN NULL;
-            END IF;
-        END IF;
-        %3$s
-        RETURN NULL;\nEND',
-        watched.relation::oid, name, work);
+    RETURN format(E'#variable_conflict use_column\nBEGIN\n%s\nRETURN NULL;\nEND', work);
 END
 $$;
 
@@ -691,7 +701,7 @@ GRANT EXECUTE ON FUNCTION
     rowcast.hang_trigger(regclass, text, text),
     rowcast.key_columns_of(rowcast.watches, text), rowcast.trigger_source(rowcast.watches, text, regproc, text),
     rowcast.trigger_statement(rowcast.watches, text, regproc, text),
-    rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
+    rowcast.trigger_place(rowcast.watches), rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
     rowcast.lock_for_triggers(regclass), rowcast.check_table(regclass), rowcast.check_payload(regclass, regproc),
     rowcast.grant_append(regrole), rowcast.install_trigger(rowcast.watches, text, regrole),
     rowcast.remove_trigger(regclass, text),

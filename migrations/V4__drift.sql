@@ -178,6 +178,6 @@ GRANT EXECUTE ON FUNCTION
     rowcast.family(regclass), rowcast.difference_of(regclass, text, text, text), rowcast.same_key(regclass, text, text, text),
     rowcast.transition_column(regclass, text), rowcast.under_own_names(text[], text), rowcast.key_columns_of(rowcast.watches, text),
     rowcast.trigger_source(rowcast.watches, text, regproc, text), rowcast.trigger_statement(rowcast.watches, text, regproc, text),
-    rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
+    rowcast.trigger_place(rowcast.watches), rowcast.trigger_work(rowcast.watches, text, regproc), rowcast.trigger_body(rowcast.watches, text),
     rowcast.hang_trigger(regclass, text, text)
     TO rowcast_listener;
