@@ -37,7 +37,7 @@ bench-latency: build ## Commit to client, beside a bare LISTEN → socket loop (
 	cargo build --release -p rowcast-generator
 	@loadtest/bench-latency.sh
 
-bench-writepath: setup ## What watching costs the application: commits a second, latency, large statements (about 4 minutes)
+bench-writepath: setup ## What watching costs the application: commits a second, latency, large statements, backlogs (about 5 minutes)
 	cargo build --release -p rowcast-writepath -p rowcast-listener
 	@$(TARGET)/release/rowcast-writepath
 
