@@ -29,8 +29,10 @@ $$;
 -- One row an event, in the transaction that caused it. `tx` is what reading goes by: the order of ids is not the
 -- order of commits.
 CREATE TABLE rowcast.outbox (
-    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Defaults are evaluated in the order of columns: a transaction has its number before it draws an id, so that whoever
+    -- had not begun at some moment draws ids above those given out by then. Windows begin by that.
     tx          xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     truncated   boolean     NOT NULL DEFAULT false,
     room        text        NOT NULL,

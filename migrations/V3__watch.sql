@@ -354,7 +354,7 @@ BEGIN
         work := rowcast.trigger_work(watched, operation, NULL);
         IF watched.payload IS NOT NULL AND operation <> 'delete' THEN
             -- Called by name: whoever may create functions there could otherwise put another in a dropped one's place.
-            work := format(E'BEGIN\n%s\n%s\n%s\n%s\nEND;',
+            work := format(E'BEGIN\n%s\n%s\n%s\n%s\n%s\nEND;', rowcast.trigger_place(watched),
                            format('IF (SELECT p.proowner FROM pg_proc AS p WHERE p.oid = to_regprocedure(%1$L))
                                       IS DISTINCT FROM (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user) THEN
                                        RAISE EXCEPTION ''the payload function %% is gone, or has another owner'', %1$L
@@ -474,6 +474,7 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA rowcast TO %s', owner);
     END IF;
     IF NOT has_table_privilege(owner, 'rowcast.append', 'INSERT')
+       OR NOT has_sequence_privilege(owner, 'rowcast.doorbell', 'SELECT')
        OR NOT has_function_privilege(owner, 'rowcast.request_raise(text)', 'EXECUTE') THEN
         EXECUTE format('GRANT INSERT ON rowcast.append TO %s', owner);
         EXECUTE format('GRANT SELECT ON SEQUENCE rowcast.doorbell TO %s', owner);

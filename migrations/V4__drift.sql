@@ -91,7 +91,8 @@ AS $$
         SELECT root::text, 'rights', format('%s may not append to the outbox', proowner::regrole)
           FROM wanted
          WHERE member = root AND operation = 'truncate' AND hangs
-           AND NOT (has_schema_privilege(proowner, 'rowcast', 'USAGE') AND has_table_privilege(proowner, 'rowcast.append', 'INSERT'))
+           AND NOT (has_schema_privilege(proowner, 'rowcast', 'USAGE') AND has_table_privilege(proowner, 'rowcast.append', 'INSERT')
+                    AND has_sequence_privilege(proowner, 'rowcast.doorbell', 'SELECT'))
         UNION ALL
         SELECT w.root::text, 'outdated',
                format('the trigger for %s is of another making', string_agg(w.operation, ', ' ORDER BY w.operation))

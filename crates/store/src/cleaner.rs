@@ -85,7 +85,7 @@ impl Cleaner {
             .client()
             .execute(
                 "WITH before AS MATERIALIZED (SELECT n FROM rowcast.floor ORDER BY n DESC LIMIT 1),
-                      gone AS (DELETE FROM rowcast.floor WHERE n = (SELECT n FROM before))
+                      gone AS (DELETE FROM rowcast.floor WHERE n <= (SELECT n FROM before))
                  INSERT INTO rowcast.floor (snapshot, id) VALUES ($1::text::pg_snapshot, $2)",
                 &[&floor.snapshot.to_string(), &floor.id],
             )

@@ -38,7 +38,7 @@ async fn measure(bench: &Bench, kind: Kind, statements: usize) -> Result<(f64, f
     let database = bench.connect().await?;
     database
         .batch_execute(&format!(
-            "TRUNCATE {table}, rowcast.outbox RESTART IDENTITY; INSERT INTO {table} (\"merchantId\", status, note)
+            "TRUNCATE {table} RESTART IDENTITY; TRUNCATE rowcast.outbox; INSERT INTO {table} (\"merchantId\", status, note)
              SELECT 'm' || n % 100, 'new', repeat('x', 100) FROM generate_series(1, {statements}) AS n;
              ANALYZE {table}; DELETE FROM rowcast.outbox; CHECKPOINT"
         ))

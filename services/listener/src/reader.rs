@@ -25,6 +25,7 @@ pub(crate) async fn run(term: &Term<'_>, session: &mut LeadSession) -> Lost {
 async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert::Infallible, Lost> {
     let doorbell = session.session().doorbell().clone();
     let page_rows = term.setting.config.listener.read_rows.min(term.setting.config.listener.max_rows);
+    let mut waiting = Waiting::Nothing;
     loop {
         let sent = Instant::now();
         let (ring, room, lanes) = {
@@ -32,7 +33,7 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
             let room = core.publisher.capacity().min(page_rows);
             (core.doorbell.order(sent), NonZeroUsize::new(room), core.takes_lanes())
         };
-        let waiting = match room {
+        waiting = match room {
             Some(limit) => {
                 let page = within(session.read(limit, lanes, ring)).await?;
                 term.setting.metrics.read_seconds.observe(seconds_since(sent));
@@ -43,7 +44,8 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
                 let mut core = term.core();
                 core.leadership.proved(sent);
                 core.doorbell.on_answer(sent, Instant::now(), bell);
-                Waiting::Nothing
+                // A proof reads nothing: what was left is left.
+                waiting
             }
         };
         let wants_writers = term.core().doorbell.wants_writers();

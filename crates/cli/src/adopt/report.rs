@@ -225,7 +225,11 @@ fn payload_name(adoption: &Adoption) -> Option<String> {
 fn of_argument(expr: &str) -> String {
     let mut text = String::new();
     let mut rest = expr;
-    while let Some(at) = rest.find("NEW.").into_iter().chain(rest.find("OLD.")).min() {
+    let row = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        lower.find("new.").into_iter().chain(lower.find("old.")).min()
+    };
+    while let Some(at) = row(rest) {
         let (before, after) = rest.split_at(at);
         let is_whole_word = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '"');
         text.push_str(before);

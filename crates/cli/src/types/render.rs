@@ -181,7 +181,9 @@ impl Map {
 /// `booking-item` becomes BookingItemRow; a name that is taken gets a number.
 fn names(type_: &str, taken: &mut BTreeSet<String>) -> Names {
     let mut base = String::new();
-    for part in type_.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()) {
+    for part in
+        type_.split(|c: char| !(c.is_alphabetic() || c.is_ascii_digit())).filter(|part| !part.is_empty())
+    {
         let mut letters = part.chars();
         base.extend(letters.next().into_iter().flat_map(char::to_uppercase));
         base.extend(letters);
@@ -230,6 +232,7 @@ mod tests {
             ("99", "Table99Row"),
             ("***", "TableRow"),
             ("größe", "GrößeRow"),
+            ("m²", "MRow"),
         ] {
             assert_eq!(names(type_, &mut taken).row, expected);
         }

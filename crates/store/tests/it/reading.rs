@@ -152,6 +152,16 @@ async fn a_new_leader_reads_from_the_floor_what_was_not_deleted() -> Result<()> 
     Ok(())
 }
 
+/// `rowcast.publish` may be the first to write in its transaction. Defaults are evaluated in the order of columns.
+#[tokio::test]
+async fn a_transaction_has_its_number_before_it_draws_an_id() -> Result<()> {
+    let db = Database::migrated("numbers").await?;
+    let first = "SELECT (SELECT attnum FROM pg_attribute WHERE attrelid = 'rowcast.outbox'::regclass AND attname = 'id')
+        - (SELECT attnum FROM pg_attribute WHERE attrelid = 'rowcast.outbox'::regclass AND attname = 'tx')";
+    assert!(db.number(&format!("SELECT ({first})::bigint")).await? > 0);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_page_tells_the_servers_time_and_everything_about_a_row() -> Result<()> {
     let db = Database::migrated("page").await?;

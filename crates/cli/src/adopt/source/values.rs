@@ -59,7 +59,7 @@ impl Source {
                     "concat_ws" => {
                         let values = values?;
                         let (separator, rest) = values.split_first()?;
-                        join(rest, separator.first()?)
+                        join(rest, only(separator)?)
                     }
                     "format" => formatted(&values?),
                     _ => None,
@@ -128,10 +128,15 @@ fn union(sets: impl Iterator<Item = Option<BTreeSet<String>>>) -> Option<BTreeSe
     (!all.is_empty() && all.len() <= MAX_VALUES).then_some(all)
 }
 
+/// The value, where there is just one: the others would be left out without a word.
+fn only(values: &BTreeSet<String>) -> Option<&String> {
+    values.first().filter(|_| values.len() == 1)
+}
+
 /// `format` with nothing but `%s`, `%I` and `%%`.
 fn formatted(values: &[BTreeSet<String>]) -> Option<BTreeSet<String>> {
     let (patterns, mut rest) = values.split_first()?;
-    let mut pattern = patterns.first()?.as_str();
+    let mut pattern = only(patterns)?.as_str();
     let mut parts = Vec::new();
     while let Some(at) = pattern.find('%') {
         parts.push(BTreeSet::from([pattern[..at].to_owned()]));
