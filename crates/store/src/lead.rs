@@ -12,6 +12,7 @@ use crate::outbox::{Bell, Page, Reads, Ring};
 use crate::pooler::{own_process, same_process};
 use crate::reading::{Mark, Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
+use crate::values::Xid;
 use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
 
 /// What every session that may hold the lock says first. A stopped process loses it after these 3 s: keepalives and
@@ -252,10 +253,20 @@ async fn begin_reading(client: &Client) -> Result<Reading, StoreError> {
         Some(snapshot) => {
             let snapshot = Snapshot::from_str(snapshot);
             let snapshot = snapshot.map_err(|error| StoreError::Unexpected(format!("floor: {error}")))?;
-            Mark::left(snapshot, row.try_get(2)?)
+            let id =
+                if ids_began_anew(client, &snapshot, row.try_get(2)?).await? { 0 } else { row.try_get(2)? };
+            Mark::left(snapshot, id)
         }
     };
     Ok(Reading::from_floor(floor, row.try_get(0)?))
+}
+
+/// Whether somebody has set the numbers back (`TRUNCATE … RESTART IDENTITY`): what is above the floor by its transaction
+/// lies below it by its id, and would never be read.
+async fn ids_began_anew(client: &Client, floor: &Snapshot, id: i64) -> Result<bool, StoreError> {
+    let below = "SELECT EXISTS (SELECT FROM rowcast.outbox WHERE tx >= $1 AND id <= $2)";
+    let row = client.query_one(below, &[&Xid(floor.xmax), &id]).await.map_err(StoreError::from_statement)?;
+    Ok(row.try_get(0)?)
 }
 
 pub(crate) fn unsigned(number: i64) -> Result<u64, StoreError> {

@@ -60,6 +60,29 @@ async fn a_backlog_is_read_in_pages_by_id_without_what_commits_meanwhile() -> Re
     Ok(())
 }
 
+/// An outbox that was emptied by hand gives out its ids once more.
+#[tokio::test]
+async fn a_new_leader_finds_rows_whose_ids_began_anew() -> Result<()> {
+    let db = Database::migrated("anew").await?;
+    let many = "SELECT rowcast.publish('a', 'a.b', to_json(n::text)) FROM generate_series(1, 300) AS n";
+    db.run(many).await?;
+    let mut lead = db.lead().await?;
+    assert_eq!(read_all(&mut lead, 100).await?.len(), 300);
+    // A second read knows ids that the first one's snapshot must be above.
+    read_all(&mut lead, 100).await?;
+    let floor = lead.complete().clone();
+    lead.unlock_and_announce().await?;
+    db.run("TRUNCATE rowcast.outbox RESTART IDENTITY").await?;
+    let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
+    cleaner.set_floor(&floor).await?;
+    assert!(floor.id >= 300);
+    db.run(many).await?;
+    db.run(many).await?;
+    let mut lead = db.lead().await?;
+    assert_eq!(read_all(&mut lead, 100).await?.len(), 600);
+    Ok(())
+}
+
 /// A statement of many rows of one room ends while other rooms' transactions go on.
 #[tokio::test]
 async fn a_room_that_is_read_apart_holds_up_no_other_and_keeps_its_order() -> Result<()> {
