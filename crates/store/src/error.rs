@@ -49,6 +49,13 @@ pub enum StoreError {
     /// A migration failed.
     #[error("migration: {}", chain(&**.0))]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A migration that was applied is not the one that this version has.
+    #[error(
+        "migration {0} was applied in another form than this version's: the schema was made by a build from before a release, \
+         and these change in place. Nothing was changed. Use a new database (`rowcast dev`: a new folder), or unwatch the \
+         tables and drop the schemas rowcast and rowcast_triggers with all they hold, then migrate and watch again"
+    )]
+    MigrationDiffers(String),
     /// What a migration needs stayed locked.
     #[error(
         "the migration could not get its locks within {tried_for:?}: it waited for {holders}. Nothing is half done: run it \
@@ -86,7 +93,7 @@ impl StoreError {
             Self::NotPrimary => "not_primary",
             Self::NoEncoding => "no_encoding",
             Self::NotMigrated => "not_migrated",
-            Self::Migration(_) | Self::MigrationLocked { .. } => "migration",
+            Self::Migration(_) | Self::MigrationDiffers(_) | Self::MigrationLocked { .. } => "migration",
             Self::Unexpected(_) => "unexpected",
         }
     }

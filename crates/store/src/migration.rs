@@ -113,11 +113,13 @@ async fn run(client: &mut Client, options: MigrateOptions) -> Result<Report, Sto
         .await?;
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(HISTORY);
-    let report = runner
-        .set_abort_missing(false)
-        .run_async(client)
-        .await
-        .map_err(|error| StoreError::Migration(Box::new(error)))?;
+    let report =
+        runner.set_abort_missing(false).run_async(client).await.map_err(|error| match error.kind() {
+            refinery::error::Kind::DivergentVersion(applied, _) => {
+                StoreError::MigrationDiffers(file_name(applied))
+            }
+            _ => StoreError::Migration(Box::new(error)),
+        })?;
     let row = client.query_one(&format!("SELECT coalesce(max(version), 0) FROM {HISTORY}"), &[]).await?;
     Ok(Report {
         applied: report.applied_migrations().iter().map(file_name).collect(),

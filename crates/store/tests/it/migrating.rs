@@ -104,6 +104,17 @@ async fn a_migration_that_never_gets_its_lock_gives_up_and_can_be_run_again() ->
 }
 
 #[tokio::test]
+async fn a_schema_of_another_build_is_left_alone_and_the_error_says_what_to_do() -> Result<()> {
+    let db = Database::migrated("another_build").await?;
+    db.run("UPDATE rowcast.schema_history SET checksum = '1' WHERE version = 1").await?;
+    let error = rowcast_store::migrate(&db.url).await.err().context("it is another")?;
+    assert!(matches!(error, StoreError::MigrationDiffers(_)), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("V1__schema") && words.contains("drop the schemas"), "{words}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_state_of_each_migration_is_known_and_a_trial_keeps_nothing() -> Result<()> {
     let db = Database::empty("migrating_status").await?;
     let states = |all: &[Migration]| all.iter().map(|one| one.state.clone()).collect::<Vec<_>>();
