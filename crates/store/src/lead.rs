@@ -154,7 +154,6 @@ impl LeadSession {
         Ok(Page {
             rows: portion.rows,
             more: self.reading.more(),
-            first: portion.unseen_at.is_none(),
             unseen_at: portion.unseen_at,
             apart: portion.apart,
             rooms_apart: self.reading.rooms_apart(),
@@ -253,9 +252,9 @@ async fn begin_reading(client: &Client) -> Result<Reading, StoreError> {
         Some(snapshot) => {
             let snapshot = Snapshot::from_str(snapshot);
             let snapshot = snapshot.map_err(|error| StoreError::Unexpected(format!("floor: {error}")))?;
-            let id =
-                if ids_began_anew(client, &snapshot, row.try_get(2)?).await? { 0 } else { row.try_get(2)? };
-            Mark::left(snapshot, id)
+            let id = row.try_get(2)?;
+            let began_anew = ids_began_anew(client, &snapshot, id).await?;
+            Mark::left(snapshot, if began_anew { 0 } else { id })
         }
     };
     Ok(Reading::from_floor(floor, row.try_get(0)?))

@@ -59,8 +59,6 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// More is waiting: read again at once.
     pub more: bool,
-    /// It belongs to the first difference: an earlier leader may have published some of the rows.
-    pub first: bool,
     /// When the last snapshot was asked for that did not see the rows; not known in the first difference.
     pub unseen_at: Option<Instant>,
     /// The rows are of rooms that are read apart.
@@ -78,6 +76,13 @@ pub struct Page {
     pub last_loss_micros: Option<i64>,
     /// The doorbell as the statement found it.
     pub bell: Bell,
+}
+
+impl Page {
+    /// It belongs to the first difference: an earlier leader may have published some of the rows.
+    pub fn first(&self) -> bool {
+        self.unseen_at.is_none()
+    }
 }
 
 /// What a statement of the leader's does to the doorbell.
@@ -203,11 +208,12 @@ impl Reads {
             answer("(SELECT count(*) FROM looked_at), (SELECT max(id) FROM looked_at)", "wanted")
         );
         let proof = format!("WITH {BELL} SELECT pg_backend_pid(), bell.left_millis, bell.queue FROM bell");
+        let writers_sql = writers();
         let (difference, window, proof, writers) = tokio::try_join!(
             client.prepare(&difference),
             client.prepare(&window),
             client.prepare(&proof),
-            client.prepare(WRITERS)
+            client.prepare(&writers_sql)
         )
         .map_err(StoreError::from_statement)?;
         Ok(Self { difference, window, proof, writers })
@@ -292,13 +298,19 @@ fn answer(looked_at: &str, events: &str) -> String {
 
 /// All locks in one look: a transaction that is being prepared moves its locks, and is seen before or after. Whoever
 /// holds the lock without a number of its own has inserted nothing.
-const WRITERS: &str = "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks WHERE granted)
-    SELECT pg_backend_pid(), pg_snapshot_xmax(pg_current_snapshot()),
-           ARRAY(SELECT DISTINCT t.transactionid::text::bigint
-                   FROM locks AS l JOIN locks AS t USING (virtualtransaction)
-                  WHERE l.locktype = 'relation' AND l.relation = 'rowcast.outbox'::regclass AND l.mode = 'RowExclusiveLock'
-                    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                    AND t.locktype = 'transactionid' AND t.mode = 'ExclusiveLock')";
+fn writers() -> String {
+    format!(
+        "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks WHERE granted)
+         SELECT pg_backend_pid(), pg_snapshot_xmax(pg_current_snapshot()),
+                ARRAY(SELECT DISTINCT t.transactionid::text::bigint
+                        FROM locks AS l JOIN locks AS t USING (virtualtransaction)
+                       WHERE {WRITES} AND t.locktype = 'transactionid' AND t.mode = 'ExclusiveLock')"
+    )
+}
+
+/// True of a lock `l` of whoever writes to the outbox.
+pub(crate) const WRITES: &str = "l.locktype = 'relation' AND l.relation = 'rowcast.outbox'::regclass
+    AND l.mode = 'RowExclusiveLock' AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())";
 
 /// A transaction's whole number, given its lower 32 bits and a number that is not 2³¹ away from it.
 fn widen(id: i64, near: u64) -> u64 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rowcast_protocol::Generation;
 
 use crate::lead::unsigned;
+use crate::outbox::WRITES;
 use crate::{Cleaner, StoreError};
 
 /// Which PostgreSQL this is.
@@ -32,10 +33,11 @@ pub struct State {
 }
 
 /// Prepared transactions hold their locks without a process.
-const OTHERS_WRITE: &str = "SELECT EXISTS (SELECT FROM pg_locks
-     WHERE locktype = 'relation' AND relation = 'rowcast.outbox'::regclass AND mode = 'RowExclusiveLock'
-       AND database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-       AND pid IS DISTINCT FROM pg_backend_pid())";
+fn others_write() -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM pg_locks AS l WHERE {WRITES} AND l.pid IS DISTINCT FROM pg_backend_pid())"
+    )
+}
 
 impl Cleaner {
     /// Which PostgreSQL this is now.
@@ -166,7 +168,7 @@ impl Cleaner {
             .map_err(StoreError::from_statement)?;
         // Whoever writes at this moment may have drawn ids below all that are seen: then reading begins at the first of
         // all. Who has ended by the second statement is seen by the third.
-        let writes: bool = transaction.query_one(OTHERS_WRITE, &[]).await?.try_get(0)?;
+        let writes: bool = transaction.query_one(&others_write(), &[]).await?.try_get(0)?;
         let begin = format!(
             "DELETE FROM rowcast.floor; INSERT INTO rowcast.floor (snapshot, id)
              SELECT '3:3:', CASE WHEN {writes} THEN 0 ELSE coalesce(min(id) - 1, 0) END FROM rowcast.outbox"

@@ -97,7 +97,8 @@ impl Core {
         self.leadership.proved(sent);
         self.read_completed = Some(now);
         self.behind = page.behind.map(Past::at);
-        let divisible = page.more && !page.first && !page.apart;
+        let first = page.first();
+        let divisible = page.more && !first && !page.apart;
         let rooms: BTreeSet<String> =
             page.rows.iter().filter(|_| divisible).map(|row| row.room.clone()).collect();
         let round = self.floor.on_read(page.rows.len(), complete);
@@ -114,11 +115,11 @@ impl Core {
                 changed: row.changed,
                 truncated: row.truncated,
                 visible: page.unseen_at.map_or(written, |at| written.or_later(Past::at(at))),
-                written: page.first.then_some(written),
+                written: first.then_some(written),
             });
         }
         self.publisher.enqueue(rows);
-        if page.first && !page.more {
+        if first && !page.more {
             self.publisher.caught_up();
         }
         self.collect_published(now);

@@ -67,7 +67,6 @@ impl Bench {
         let page = Page {
             rows: (millis as i64 * 1_000..).zip(written_before).map(row).collect(),
             more: false,
-            first: self.unseen_at.is_none(),
             unseen_at: self.unseen_at,
             apart: false,
             rooms_apart: 0,

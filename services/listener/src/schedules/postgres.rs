@@ -132,7 +132,6 @@ impl Postgres {
         Page {
             rows: portion.rows,
             more: reading.more(),
-            first: portion.unseen_at.is_none(),
             unseen_at: portion.unseen_at,
             apart: portion.apart,
             rooms_apart: reading.rooms_apart(),
