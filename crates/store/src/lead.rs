@@ -8,7 +8,7 @@ use std::time::Instant;
 use rowcast_protocol::Epoch;
 use tokio_postgres::Client;
 
-use crate::outbox::{Bell, Page, Reads, Ring};
+use crate::outbox::{Answer, Bell, Page, Reads, Ring};
 use crate::pooler::{own_process, same_process};
 use crate::reading::{Mark, Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
@@ -141,8 +141,8 @@ impl LeadSession {
                 let mut answer = self.reads.difference(client, ring, &asked).await?;
                 same_process(self.backend_pid, answer.backend_pid)?;
                 let (rows, snapshot) = (std::mem::take(&mut answer.rows), answer.snapshot.clone());
-                let (given_out, looked_at) = (answer.given_out, answer.looked_at);
-                (self.reading.on_difference(asked_at, snapshot, given_out, looked_at, rows), answer)
+                let Answer { next_tx, given_out, looked_at, .. } = answer;
+                (self.reading.on_difference(asked_at, snapshot, next_tx, given_out, looked_at, rows), answer)
             }
             Query::Window(asked) => {
                 let mut answer = self.reads.window(client, ring, &asked).await?;

@@ -120,7 +120,9 @@ pub(crate) struct Answer {
     pub(crate) rows: Vec<Row>,
     pub(crate) snapshot: Snapshot,
     pub(crate) bell: Bell,
-    /// The highest id that had been given out after the snapshot was taken.
+    /// After the snapshot was taken: the number that the next transaction was going to get.
+    pub(crate) next_tx: u64,
+    /// And the highest id that had been given out.
     pub(crate) given_out: i64,
     /// How many rows were looked at, and in a window the id of the last one.
     pub(crate) looked_at: usize,
@@ -132,7 +134,7 @@ pub(crate) struct Answer {
 }
 
 const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss,
-    bell.left_millis, bell.queue, now.given_out";
+    bell.left_millis, bell.queue, now.next_tx, now.given_out";
 /// Looks at the doorbell, then sets it: for so many ms, or to none where the parameter is 0. Not a transaction's: it
 /// holds at once.
 const BELL: &str = "bell AS MATERIALIZED (
@@ -142,8 +144,10 @@ const BELL: &str = "bell AS MATERIALIZED (
       FROM (SELECT d.last_value - t.millis AS left_millis, t.millis
               FROM rowcast.doorbell AS d,
                    (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS millis) AS t) AS was)";
+/// `age` counts from the next transaction's number, without taking one, or from the own one where there is one.
 const NOW: &str = "now AS MATERIALIZED (
     SELECT pg_current_snapshot() AS snapshot, clock_timestamp() AS clock,
+           age('3'::xid)::bigint + 3 AS next_tx,
            coalesce(pg_sequence_last_value('rowcast.outbox_id_seq'), 0) AS given_out,
            EXISTS (SELECT FROM rowcast.raise_request) AS raise_requested,
            (SELECT max(occurred_at) FROM rowcast.trigger_error WHERE lost AND NOT settled) AS last_loss)";
@@ -332,36 +336,37 @@ fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
     let snapshot =
         Snapshot::from_str(first.try_get(0)?).map_err(|error| StoreError::Unexpected(error.to_string()))?;
     Ok(Answer {
+        next_tx: widen(first.try_get(7)?, snapshot.xmax),
         snapshot,
         server_now_micros: first.try_get::<_, Timestamp>(1)?.0,
         backend_pid: first.try_get(2)?,
         raise_requested: first.try_get(3)?,
         last_loss_micros: first.try_get::<_, Option<Timestamp>>(4)?.map(|at| at.0),
         bell: Bell { left_millis: first.try_get(5)?, queue: first.try_get(6)? },
-        given_out: first.try_get(7)?,
-        looked_at: usize::try_from(first.try_get::<_, Option<i64>>(8)?.unwrap_or(0)).unwrap_or(0),
-        last: first.try_get(9)?,
+        given_out: first.try_get(8)?,
+        looked_at: usize::try_from(first.try_get::<_, Option<i64>>(9)?.unwrap_or(0)).unwrap_or(0),
+        last: first.try_get(10)?,
         rows: rows.iter().map(event).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }
 
 /// The event in a row of an answer; nothing where the difference was empty.
 fn event(row: &tokio_postgres::Row) -> Result<Option<Row>, StoreError> {
-    let Some(id) = row.try_get::<_, Option<i64>>(10)? else {
+    let Some(id) = row.try_get::<_, Option<i64>>(11)? else {
         return Ok(None);
     };
     Ok(Some(Row {
         id,
-        tx: row.try_get::<_, Xid>(11)?.0,
-        occurred_at_micros: row.try_get::<_, Timestamp>(12)?.0,
-        room: row.try_get::<_, Text>(13)?.0,
-        type_: row.try_get::<_, Text>(14)?.0,
-        data: row.try_get::<_, Text>(15)?.0,
+        tx: row.try_get::<_, Xid>(12)?.0,
+        occurred_at_micros: row.try_get::<_, Timestamp>(13)?.0,
+        room: row.try_get::<_, Text>(14)?.0,
+        type_: row.try_get::<_, Text>(15)?.0,
+        data: row.try_get::<_, Text>(16)?.0,
         changed: row
-            .try_get::<_, Option<Vec<Text>>>(16)?
+            .try_get::<_, Option<Vec<Text>>>(17)?
             .map(|names| names.into_iter().map(|name| name.0).collect()),
-        truncated: row.try_get(17)?,
-        traceparent: row.try_get::<_, Option<Text>>(18)?.map(|text| text.0),
+        truncated: row.try_get(18)?,
+        traceparent: row.try_get::<_, Option<Text>>(19)?.map(|text| text.0),
     }))
 }
 

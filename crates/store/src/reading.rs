@@ -12,9 +12,9 @@
 //! So within one difference rows come by ascending id, and no row comes twice.
 //!
 //! What a statement costs is bounded by the limit, however large the backlog, and however many deleted rows an old
-//! transaction keeps from being cleaned away: a window begins above the ids that were given out when P was taken
-//! ([`Mark::id`]). Below there are only rows of the transactions that P found running, and these are asked for by their
-//! transaction.
+//! transaction keeps from being cleaned away: a window begins above the ids that had been given out before any
+//! transaction from P's `xmax` on had its number ([`Mark::id`]). Below there are only rows of the transactions that P
+//! lists as running, and these are asked for by their transaction.
 //!
 //! A large difference must not hold up what commits after it. So rooms of which too much is in memory already can be
 //! read apart ([`Reading::set_apart`]): the windows go on without them, and quickly. Their rows are asked for from the
@@ -31,9 +31,10 @@ use std::time::Instant;
 pub struct Snapshot {
     /// All below had ended.
     pub xmin: u64,
-    /// All from here on had not begun.
+    /// All from here on had not ended; some of them may have been running, as PostgreSQL counts from the last one that
+    /// has ended.
     pub xmax: u64,
-    /// Those between the two that were running, ascending.
+    /// Those between the two that had not ended, ascending.
     pub running: Vec<u64>,
 }
 
@@ -88,7 +89,7 @@ impl FromStr for Snapshot {
 pub struct Mark {
     /// All rows of the transactions that it sees have been.
     pub snapshot: Snapshot,
-    /// Whoever had not begun by then gets ids above this one.
+    /// Transactions from the snapshot's `xmax` on have ids above this one.
     pub id: i64,
     /// When the snapshot was asked for, at the latest; not known of an earlier leader's.
     pub at: Option<Instant>,
@@ -176,8 +177,7 @@ pub struct Portion<R> {
 #[derive(Debug, Clone)]
 pub struct Reading {
     seen: Mark,
-    /// The highest id that had been given out by the last answer.
-    given_out: i64,
+    ids: Ids,
     sweep: Option<Sweep>,
     /// Rooms that the present sweep leaves out, and the last id of each that it has passed.
     apart: BTreeMap<String, i64>,
@@ -185,6 +185,45 @@ pub struct Reading {
     lanes: VecDeque<Lane>,
     asked: Asked,
     lane_was_last: bool,
+}
+
+/// Which ids a transaction can have, by its number. It takes the number first, then draws ids.
+#[derive(Debug, Clone)]
+struct Ids {
+    /// The highest one that had been given out by the last answer.
+    given_out: i64,
+    /// Transactions from the last snapshot's `xmax` on have ids above this one.
+    settled: i64,
+    /// Transactions from this number on have ids above that one: it settles when snapshots have come so far.
+    next: Option<(u64, i64)>,
+}
+
+impl Ids {
+    /// Takes an answer's highest id. Returns the one before it.
+    fn give_out(&mut self, given_out: i64) -> i64 {
+        if given_out < self.given_out {
+            // Somebody has begun the ids anew.
+            *self = Self { given_out, settled: 0, next: None };
+            return 0;
+        }
+        std::mem::replace(&mut self.given_out, given_out)
+    }
+
+    /// Takes a snapshot, and what was found after it: the number that the next transaction was going to get, and the
+    /// highest id. Returns what [`Mark::id`] asks for.
+    fn settle(&mut self, snapshot: &Snapshot, next_tx: u64, given_out: i64) -> i64 {
+        let before = self.give_out(given_out);
+        // In one statement nobody says what is looked at first; but the answer before this one came before it.
+        if let Some((_, id)) = self.next.take_if(|(tx, _)| *tx <= snapshot.xmax) {
+            self.settled = id;
+        }
+        if next_tx <= snapshot.xmax {
+            self.settled = before;
+        } else {
+            self.next.get_or_insert((next_tx, before));
+        }
+        self.settled
+    }
 }
 
 /// A difference that is read by windows.
@@ -225,9 +264,10 @@ const MOST_APART: usize = 1_000;
 impl Reading {
     /// Begins where an earlier leader left off; the highest id that has been given out by now is known.
     pub fn from_floor(floor: Mark, given_out: i64) -> Self {
+        let ids = Ids { given_out, settled: floor.id, next: None };
         Self {
             seen: floor,
-            given_out,
+            ids,
             sweep: None,
             apart: BTreeMap::new(),
             lanes: VecDeque::new(),
@@ -269,26 +309,26 @@ impl Reading {
         self.lanes.rotate_left(index);
         let lane = &mut self.lanes[0];
         if lane.sweep.is_none() {
-            lane.sweep = Some(Sweep::new(&lane.since, self.seen.clone(), self.given_out));
+            lane.sweep = Some(Sweep::new(&lane.since, self.seen.clone(), self.ids.given_out));
         }
         true
     }
 
-    /// Takes the answer to [`Query::Difference`], asked at `at`: the snapshot it was made under, the highest id that
-    /// had been given out after that, how many rows were looked at, and the rows. Delivers none where there were more
-    /// than the limit; they are then asked for by windows.
+    /// Takes the answer to [`Query::Difference`], asked at `at`: the snapshot it was made under; after that, the number
+    /// that the next transaction was going to get and the highest id that had been given out; how many rows were looked
+    /// at, and the rows. Delivers none where there were more than the limit; they are then asked for by windows.
     pub fn on_difference<R: Placed>(
         &mut self,
         at: Instant,
         snapshot: Snapshot,
+        next_tx: u64,
         given_out: i64,
         looked_at: usize,
         mut rows: Vec<R>,
     ) -> Portion<R> {
-        // Whoever begins after this snapshot draws ids above what the answer before it has told.
-        let mark = Mark { snapshot, id: self.given_out.min(given_out), at: Some(at) };
+        let id = self.ids.settle(&snapshot, next_tx, given_out);
+        let mark = Mark { snapshot, id, at: Some(at) };
         let unseen_at = self.seen.at;
-        self.given_out = given_out;
         self.lane_was_last = false;
         if looked_at > self.asked.looks || rows.len() > self.asked.limit {
             self.sweep = Some(Sweep::new(&self.seen, mark, given_out));
@@ -309,7 +349,7 @@ impl Reading {
         last: Option<i64>,
         rows: Vec<R>,
     ) -> Portion<R> {
-        self.given_out = given_out;
+        self.ids.give_out(given_out);
         self.lane_was_last = self.asked.lane;
         let passed = match (rows.last(), last) {
             (Some(row), _) if rows.len() >= self.asked.limit => row.id(),

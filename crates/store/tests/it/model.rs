@@ -74,6 +74,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct Server {
     next_tx: u64,
+    latest_ended: u64,
     next_id: i64,
     open: BTreeMap<u64, Vec<ModelRow>>,
     outbox: BTreeSet<ModelRow>,
@@ -83,15 +84,18 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        Self { next_tx: 10, next_id: 1, ..Self::default() }
+        Self { next_tx: 10, latest_ended: 9, next_id: 1, ..Self::default() }
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            xmin: self.open.keys().next().copied().unwrap_or(self.next_tx),
-            xmax: self.next_tx,
-            running: self.open.keys().copied().collect(),
-        }
+        let xmax = self.latest_ended + 1;
+        let running: Vec<u64> = self.open.range(..xmax).map(|(tx, _)| *tx).collect();
+        Snapshot { xmin: running.first().copied().unwrap_or(xmax), xmax, running }
+    }
+
+    fn end(&mut self, tx: u64) -> Vec<ModelRow> {
+        self.latest_ended = self.latest_ended.max(tx);
+        self.open.remove(&tx).unwrap_or_default()
     }
 
     fn pick(&self, which: usize) -> Option<u64> {
@@ -132,7 +136,7 @@ impl Leader {
             server.next_tx += 1;
             server.next_id += 1;
         }
-        let given_out = server.next_id - 1;
+        let (next_tx, given_out) = (server.next_tx, server.next_id - 1);
         let portion = match self.reading.query(LIMIT, lanes) {
             Query::Difference(asked) => {
                 let new = |tx| tx >= asked.since.xmax || asked.since.running.contains(&tx);
@@ -146,7 +150,7 @@ impl Leader {
                 if answer_is_lost {
                     return Vec::new();
                 }
-                self.reading.on_difference(Instant::now(), now, given_out, looked_at, fresh)
+                self.reading.on_difference(Instant::now(), now, next_tx, given_out, looked_at, fresh)
             }
             Query::Window(asked) => {
                 let reached = |row: &&ModelRow| {
@@ -193,14 +197,14 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::Commit { which } => {
-                if let Some(rows) = server.pick(which).and_then(|tx| server.open.remove(&tx)) {
+                if let Some(rows) = server.pick(which).map(|tx| server.end(tx)) {
                     server.outbox.extend(rows.iter().copied());
                     server.committed.extend(rows);
                 }
             }
             Step::Abort { which } => {
                 if let Some(tx) = server.pick(which) {
-                    server.open.remove(&tx);
+                    server.end(tx);
                 }
             }
             Step::SetApart { room } => leader.reading.set_apart([ROOMS[room].to_owned()]),
@@ -242,9 +246,11 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         }
     }
     // When all have ended, reading on brings everything that was committed, and then nothing more.
-    server.outbox.extend(server.open.values().flatten().copied());
-    server.committed.extend(server.open.values().flatten().copied());
-    server.open.clear();
+    while let Some(tx) = server.pick(0) {
+        let rows = server.end(tx);
+        server.outbox.extend(rows.iter().copied());
+        server.committed.extend(rows);
+    }
     let mut quiet = 0;
     while quiet < 3 {
         let rows = leader.read(&mut server, false, true, false);

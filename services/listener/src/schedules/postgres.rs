@@ -23,6 +23,7 @@ pub(super) struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Postgres {
     next_tx: u64,
+    latest_ended: u64,
     next_id: i64,
     running: Vec<u64>,
     aborted: Vec<u64>,
@@ -46,7 +47,7 @@ const ROOMS: u64 = 3;
 
 impl Postgres {
     pub fn new() -> Self {
-        Self { next_tx: 10, next_id: 1, ..Self::default() }
+        Self { next_tx: 10, latest_ended: 9, next_id: 1, ..Self::default() }
     }
 
     pub fn begin(&mut self) {
@@ -83,6 +84,7 @@ impl Postgres {
             return false;
         }
         let tx = self.running.remove(random.below(self.running.len()));
+        self.latest_ended = self.latest_ended.max(tx);
         if random.once_in(8) {
             self.aborted.push(tx);
             self.outbox.retain(|_, change| change.tx != tx);
@@ -98,12 +100,9 @@ impl Postgres {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let xmax = self.next_tx;
-        Snapshot {
-            xmin: self.running.iter().copied().min().unwrap_or(xmax),
-            xmax,
-            running: self.running.clone(),
-        }
+        let xmax = self.latest_ended + 1;
+        let running: Vec<u64> = self.running.iter().copied().filter(|tx| *tx < xmax).collect();
+        Snapshot { xmin: running.first().copied().unwrap_or(xmax), xmax, running }
     }
 
     /// What `LeadSession::read` does, with the two statements done by hand.
@@ -117,7 +116,7 @@ impl Postgres {
                 let looked_at = some.len();
                 some.retain(|row| !asked.without.contains(&row.room.as_str()));
                 some.truncate(asked.limit + 1);
-                reading.on_difference(at, present, given_out, looked_at, some)
+                reading.on_difference(at, present, self.next_tx, given_out, looked_at, some)
             }
             Query::Window(asked) => {
                 let mut some = self.rows(|id, tx| present.sees(tx) && looks_at(&asked, id, tx));
