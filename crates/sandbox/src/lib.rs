@@ -1,4 +1,5 @@
-//! Real PostgreSQL, Redis, HAProxy and PgBouncer servers on free ports, for tests, the demo and benchmarks.
+//! Real PostgreSQL, Redis, HAProxy and PgBouncer servers on free ports, and links between them that can be disturbed, for
+//! tests, the demo and benchmarks.
 //!
 //! Everything started here is reachable on 127.0.0.1 alone, lives in a folder of its own, and ends with whoever started
 //! it: when its value is dropped (a panic included), and, where the system can do that, when the process is killed.
@@ -15,6 +16,7 @@ mod pgbouncer;
 mod ports;
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 mod user;
 mod wait;
@@ -30,6 +32,7 @@ pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use ports::{free_port, on_a_port};
 pub use postgres::{Connection, Postgres, PostgresOptions};
 pub use process::{Launch, Process, says_address_in_use};
+pub use proxy::{Link, Proxy};
 pub use redis::{Persistence, Redis, RedisOptions};
 pub use rustix::process::Signal;
 pub use wait::{wait_for, wait_until};
