@@ -1,4 +1,4 @@
-//! The servers, the three tables that are compared, and who watches each.
+//! The servers, the four tables that are compared, and who watches each.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use rowcast_sandbox::{
 const DATABASE: &str = "app";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Three tables alike. The second has the trigger that applications have without Rowcast: one pg_notify a row.
+/// Four tables alike. The second has the trigger that applications have without Rowcast: one pg_notify a row. The third
+/// has the least that can fill an outbox: no right is checked, nothing is caught, no update is told from another.
 const SCHEMA: &str = r#"
 CREATE TABLE unwatched (id bigserial PRIMARY KEY, "merchantId" text, status text, note text);
 CREATE TABLE notified (LIKE unwatched INCLUDING ALL);
+CREATE TABLE least (LIKE unwatched INCLUDING ALL);
 CREATE TABLE watched (LIKE unwatched INCLUDING ALL);
 CREATE FUNCTION notify_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -24,6 +26,13 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER notify AFTER INSERT OR UPDATE ON notified FOR EACH ROW EXECUTE FUNCTION notify_change();
+CREATE FUNCTION least_append() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO rowcast.outbox (room, type, data) SELECT "merchantId", 'least.created', row_to_json(t) FROM new_rows AS t;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER append AFTER INSERT ON least REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION least_append();
 SELECT rowcast.watch('watched', 'merchantId');
 "#;
 
@@ -32,17 +41,20 @@ SELECT rowcast.watch('watched', 'merchantId');
 pub(crate) enum Kind {
     Unwatched,
     Notify,
+    /// The least trigger into the outbox, drained by the same listener.
+    Least,
     Rowcast,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Unwatched, Self::Notify, Self::Rowcast];
+    pub(crate) const ALL: [Self; 4] = [Self::Unwatched, Self::Notify, Self::Least, Self::Rowcast];
 
     /// Its table.
     pub(crate) fn table(self) -> &'static str {
         match self {
             Self::Unwatched => "unwatched",
             Self::Notify => "notified",
+            Self::Least => "least",
             Self::Rowcast => "watched",
         }
     }

@@ -15,10 +15,12 @@ use crate::median;
 /// Measures each number of writers, the kinds in turn, and prints the medians.
 pub(crate) async fn run(bench: &Bench, writers: &[usize], rounds: usize, time: Duration) -> Result<()> {
     println!("commits a second, medians of {rounds} rounds of {time:?} (least–most)");
-    println!("| writers | unwatched | per-row pg_notify | Rowcast | of unwatched | of per-row |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| writers | unwatched | per-row pg_notify | least trigger, drained | Rowcast | of unwatched | of per-row | of least |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &writers in writers {
-        let mut rates: [Vec<f64>; 3] = Default::default();
+        let mut rates: [Vec<f64>; 4] = Default::default();
         for _ in 0..rounds {
             for (kind, rates) in Kind::ALL.into_iter().zip(&mut rates) {
                 rates.push(measure(bench, kind, writers, time).await?);
@@ -30,8 +32,8 @@ pub(crate) async fn run(bench: &Bench, writers: &[usize], rounds: usize, time: D
             .zip(middle)
             .map(|(all, middle)| format!("{middle:.0} ({:.0}–{:.0})", all[0], all[all.len() - 1]))
             .collect();
-        let (of_none, of_rows) = (middle[2] / middle[0], middle[2] / middle[1]);
-        println!("| {writers} | {} | {of_none:.2} | {of_rows:.2} |", cells.join(" | "));
+        let [of_none, of_rows, of_least] = [0, 1, 2].map(|other| middle[3] / middle[other]);
+        println!("| {writers} | {} | {of_none:.2} | {of_rows:.2} | {of_least:.2} |", cells.join(" | "));
     }
     Ok(())
 }
@@ -47,7 +49,7 @@ async fn measure(bench: &Bench, kind: Kind, writers: usize, time: Duration) -> R
             hearing.abort();
             rate
         }
-        Kind::Rowcast => {
+        Kind::Least | Kind::Rowcast => {
             let listener = bench.listener().await?;
             let rate = write(bench, kind, writers, time).await;
             bench.drained(listener).await?;

@@ -27,12 +27,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// Commits a second: unwatched, the per-row pg_notify trigger, Rowcast; in turn, medians.
+    /// Commits a second: unwatched, the per-row pg_notify trigger, the least trigger that can fill an outbox, Rowcast; in
+    /// turn, medians.
     Commits {
         /// Numbers of writers.
         #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
         writers: Vec<usize>,
-        /// Rounds of all three.
+        /// Rounds of all four.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
         /// Seconds a measurement.
