@@ -63,6 +63,10 @@ pub enum Command {
         /// The encoded [`rowcast_protocol::Record`], with offset 1.
         record: Vec<u8>,
     },
+    /// Tell whether this leader's claim ([`PublishLink::claim`]) still stands; where it does not, the keys are gone.
+    /// What was found missing earlier in the same pipeline was missing for that reason or another, and a flush that
+    /// came later changes nothing about it.
+    Check(Epoch),
     /// Say that all is well.
     Heartbeat(Heartbeat),
 }
@@ -79,9 +83,9 @@ pub enum Reply {
         /// The ids of the last events, newest first.
         ids: Vec<EventId>,
     },
-    /// Appended or created; for a heartbeat: published.
+    /// Appended or created; for a heartbeat: published; for a check or a claim: it stands.
     Done,
-    /// The head is another one; nothing was changed.
+    /// The head, or the claim, is another one; nothing was changed.
     Moved,
     /// A newer leader has been there; nothing was changed.
     Fenced(Epoch),
@@ -100,6 +104,8 @@ pub struct ServerIdentity {
     pub role: String,
     /// `maxmemory_policy`.
     pub maxmemory_policy: String,
+    /// The last leader that went on with the history here; none in one that is empty, or was emptied.
+    pub claimed: Option<Epoch>,
 }
 
 /// The leader's connection to one Redis.
@@ -129,8 +135,10 @@ impl PublishLink {
 
     /// Asks the server who it is.
     pub async fn identity(&mut self) -> Result<ServerIdentity, BusError> {
-        let info: String =
-            redis::cmd("INFO").query_async(&mut self.connection).await.map_err(BusError::from)?;
+        let mut asked = redis::pipe();
+        asked.cmd("INFO").cmd("HGET").arg(self.keys.state()).arg("c");
+        let (info, claimed): (String, Option<u64>) =
+            asked.query_async(&mut self.connection).await.map_err(BusError::from)?;
         let field = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.map(|value| value.trim().to_owned())
@@ -145,7 +153,19 @@ impl PublishLink {
             version: or_unknown("redis_version"),
             role: or_unknown("role"),
             maxmemory_policy: or_unknown("maxmemory_policy"),
+            claimed: claimed.map(Epoch),
         })
+    }
+
+    /// Writes down that this leader goes on with the history here, if the last who did so is still the one that was
+    /// found ([`ServerIdentity::claimed`]). From then on [`Command::Check`] tells whether that history is still there.
+    pub async fn claim(&mut self, epoch: Epoch, found: Option<Epoch>) -> Result<Reply, BusError> {
+        let found = found.map_or_else(String::new, |epoch| epoch.0.to_string());
+        let mut pipeline = redis::pipe();
+        let claim = pipeline.cmd("EVALSHA").arg(self.scripts.claim.get_hash()).arg(1).arg(self.keys.state());
+        claim.arg(epoch.0).arg(found);
+        let values = self.connection.send_packed_commands(&pipeline, 0, 1).await.map_err(BusError::Link)?;
+        scripted(values.into_iter().next().unwrap_or(Value::Nil))
     }
 
     /// Sends the commands in one pipeline and returns a reply to each, in order. On an error nobody knows which
@@ -182,6 +202,9 @@ impl PublishLink {
             Command::Create { room, epoch, stream, replaces, id, record } => {
                 let form = Form { name: "create", expected: Offset::ZERO, replaces: *replaces };
                 self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
+            }
+            Command::Check(_) => {
+                pipeline.cmd("HGET").arg(self.keys.state()).arg("c");
             }
             Command::Heartbeat(heartbeat) => {
                 let json = serde_json::to_string(heartbeat).expect("a heartbeat is plain numbers and texts");
@@ -247,25 +270,41 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn reply(command: &Command, value: Value) -> Result<Reply, BusError> {
+    match (command, &value) {
+        (Command::Sync { .. }, Value::Array(items)) => synced(items).ok_or_else(|| unexpected(&value)),
+        (Command::Check(epoch), Value::Nil | Value::BulkString(_)) => {
+            let claimed = text(&value).and_then(|text| text.parse().ok()).map(Epoch);
+            Ok(match claimed {
+                Some(claimed) if claimed > *epoch => Reply::Fenced(claimed),
+                Some(claimed) if claimed == *epoch => Reply::Done,
+                _ => Reply::Moved,
+            })
+        }
+        _ => scripted(value),
+    }
+}
+
+/// What the scripts that write answer.
+fn scripted(value: Value) -> Result<Reply, BusError> {
     if let Value::ServerError(error) = &value {
         return Ok(Reply::Refused(Refusal::of(error)));
     }
-    let unexpected = || BusError::Unexpected { command: "a script", detail: format!("{value:.200?}") };
     let Value::Array(items) = &value else {
-        return Err(unexpected());
+        return Err(unexpected(&value));
     };
-    if matches!(command, Command::Sync { .. }) {
-        return synced(items).ok_or_else(unexpected);
-    }
     match items.first() {
         Some(Value::Int(0)) => Ok(Reply::Done),
         Some(Value::Int(1)) => Ok(Reply::Moved),
         Some(Value::Int(2)) => {
             let epoch = items.get(1).and_then(text).and_then(|text| text.parse().ok());
-            epoch.map(|epoch| Reply::Fenced(Epoch(epoch))).ok_or_else(unexpected)
+            epoch.map(|epoch| Reply::Fenced(Epoch(epoch))).ok_or_else(|| unexpected(&value))
         }
-        _ => Err(unexpected()),
+        _ => Err(unexpected(&value)),
     }
+}
+
+fn unexpected(value: &Value) -> BusError {
+    BusError::Unexpected { command: "a script", detail: format!("{value:.200?}") }
 }
 
 fn synced(items: &[Value]) -> Option<Reply> {

@@ -145,6 +145,31 @@ async fn an_older_leader_changes_nothing_after_a_newer_one_has_spoken() -> Resul
 }
 
 #[tokio::test]
+async fn a_claim_stands_until_it_is_flushed_or_a_newer_leader_comes() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    assert_eq!(bench.link.identity().await?.claimed, None);
+    assert_eq!(bench.run(Command::Check(Epoch(3))).await?, Reply::Moved);
+    assert_eq!(bench.link.claim(Epoch(3), None).await?, Reply::Done);
+    assert_eq!(bench.link.identity().await?.claimed, Some(Epoch(3)));
+    assert_eq!(bench.run(Command::Check(Epoch(3))).await?, Reply::Done);
+    assert_eq!(
+        bench.link.claim(Epoch(10), None).await?,
+        Reply::Moved,
+        "somebody claimed it since it was read"
+    );
+    assert_eq!(bench.link.claim(Epoch(10), Some(Epoch(3))).await?, Reply::Done);
+    assert_eq!(bench.link.claim(Epoch(3), Some(Epoch(10))).await?, Reply::Fenced(Epoch(10)));
+    assert_eq!(bench.run(Command::Check(Epoch(3))).await?, Reply::Fenced(Epoch(10)));
+    // An old leader's heartbeat after a flush says nothing about the history that is gone.
+    bench.redis.flush().await?;
+    assert_eq!(bench.run(Command::Heartbeat(heartbeat(3, 1))).await?, Reply::Done);
+    assert_eq!(bench.run(Command::Check(Epoch(10))).await?, Reply::Moved);
+    assert_eq!(bench.link.claim(Epoch(3), None).await?, Reply::Done);
+    assert_eq!(bench.run(Command::Check(Epoch(10))).await?, Reply::Moved, "an older leader's is not its own");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_renewed_stream_takes_the_place_of_exactly_the_head_that_was_meant() -> Result<()> {
     let mut bench = Bench::start().await?;
     bench.fill("m", 3).await?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rowcast_bus::{BusError, PublishLink, Refusal};
-use rowcast_protocol::Generation;
+use rowcast_bus::{BusError, PublishLink, Refusal, Reply, ServerIdentity};
+use rowcast_protocol::{Epoch, Generation};
 use rowcast_store::{Cleaner, Identity, State, StoreError};
 
 use crate::candidate::Setting;
@@ -17,6 +17,32 @@ const NODE: &str = "main";
 pub(crate) struct Known {
     identity: Identity,
     run_ids: BTreeMap<String, String>,
+    redis: RedisHistory,
+}
+
+/// What this leader did about Redis's history.
+#[derive(Debug, Default)]
+struct RedisHistory {
+    /// The epoch that it wrote there.
+    claimed: Option<Epoch>,
+    /// The generation was raised, and nothing was published since: whatever else is lost meanwhile, nobody knows it.
+    raised: bool,
+}
+
+impl RedisHistory {
+    /// Why what was published through Redis may be gone; `None` where it is there, or was never there.
+    fn loss(&self, recorded: Option<&String>, found: &ServerIdentity) -> Option<&'static str> {
+        let recorded = recorded?;
+        if *recorded != found.run_id {
+            return Some("Redis was restarted or is another one");
+        }
+        let gone = match (self.claimed, found.claimed) {
+            (_, None) => true,
+            (Some(own), Some(found)) => found < own,
+            (None, Some(_)) => false,
+        };
+        gone.then_some("Redis was flushed")
+    }
 }
 
 /// Compares PostgreSQL with what is recorded. Where it is another one, the generation is raised before anything is
@@ -48,7 +74,8 @@ pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Resul
         return Err(Lost::Adopted);
     }
     setting.metrics.generation.set(crate::metrics::gauge(generation.0));
-    Ok((Known { identity, run_ids: state.redis_run_ids }, generation))
+    let known = Known { identity, run_ids: state.redis_run_ids, redis: RedisHistory::default() };
+    Ok((known, generation))
 }
 
 /// Why this is not the recorded history; `None` where it is, or where none is recorded.
@@ -63,33 +90,52 @@ fn difference(state: &State, installation: &str, identity: &Identity) -> Option<
     (known.timeline != identity.timeline).then(|| "another timeline of PostgreSQL".to_owned())
 }
 
-/// Compares Redis with what is recorded, on each new link, before anything is published through it.
+/// Compares Redis with what is recorded, before anything is published through a new link, under a new epoch, or after
+/// history was found to be gone; and writes there whose history it is from now on.
 pub(crate) async fn recognise_redis(
     term: &Term<'_>,
     link: &mut PublishLink,
+    epoch: Epoch,
 ) -> Result<Result<(), BusError>, Lost> {
     let server = match link.identity().await {
         Ok(server) => server,
         Err(error) => return Ok(Err(error)),
     };
     if server.role != "master" {
-        let detail = format!("it is a {}, and a master is needed", server.role);
-        return Ok(Err(BusError::Refused(Refusal { code: "READONLY".to_owned(), detail })));
+        return Ok(Err(refusal("READONLY", format!("it is a {}, and a master is needed", server.role))));
     }
+    term.setting.metrics.on_redis_policy(&server.maxmemory_policy);
     let mut known = term.known.lock().await;
     let recorded = known.run_ids.get(NODE);
-    if recorded == Some(&server.run_id) {
-        return Ok(Ok(()));
-    }
-    if recorded.is_some() {
-        let cause = "Redis was restarted or is another one";
-        raise(term, cause).await?;
+    let is_recorded = recorded == Some(&server.run_id);
+    if let Some(cause) = known.redis.loss(recorded, &server) {
+        if !known.redis.raised {
+            raise(term, cause).await?;
+            known.redis.raised = true;
+        }
         term.core().publisher.forget_heads();
     }
-    tracing::info!(run_id = server.run_id, version = server.version, "Redis recorded");
-    known.run_ids.insert(NODE.to_owned(), server.run_id);
-    term.cleaner.record_identity(&term.setting.config.installation, &known.identity, &known.run_ids).await?;
+    // After the generation: a leader that dies in between leaves the next one the same to find.
+    match link.claim(epoch, server.claimed).await {
+        Ok(Reply::Done) => known.redis = RedisHistory { claimed: Some(epoch), raised: false },
+        Ok(Reply::Fenced(newer)) => term.core().publisher.fence(newer),
+        Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
+        Ok(Reply::Moved | Reply::Synced { .. }) => {
+            return Ok(Err(refusal("CLAIMED", "somebody else has claimed it at this moment".to_owned())));
+        }
+        Err(error) => return Ok(Err(error)),
+    }
+    if !is_recorded {
+        tracing::info!(run_id = server.run_id, version = server.version, "Redis recorded");
+        known.run_ids.insert(NODE.to_owned(), server.run_id);
+        let installation = &term.setting.config.installation;
+        term.cleaner.record_identity(installation, &known.identity, &known.run_ids).await?;
+    }
     Ok(Ok(()))
+}
+
+fn refusal(code: &str, detail: String) -> BusError {
+    BusError::Refused(Refusal { code: code.to_owned(), detail })
 }
 
 pub(crate) async fn raise(term: &Term<'_>, cause: &str) -> Result<(), StoreError> {
@@ -143,5 +189,32 @@ mod tests {
         assert!(difference(&state, "default", &promoted).is_some());
         let copied = Identity { system_identifier: "8".to_owned(), ..identity };
         assert!(difference(&state, "default", &copied).is_some());
+    }
+
+    #[test]
+    fn history_in_redis_is_gone_when_what_a_leader_wrote_there_is() {
+        let found = |run_id: &str, claimed: Option<u64>| ServerIdentity {
+            run_id: run_id.to_owned(),
+            version: String::new(),
+            role: "master".to_owned(),
+            maxmemory_policy: String::new(),
+            claimed: claimed.map(Epoch),
+        };
+        let recorded = "a".to_owned();
+        let new = RedisHistory::default();
+        assert_eq!(new.loss(None, &found("a", None)), None, "the first leader of all");
+        assert_eq!(new.loss(Some(&recorded), &found("a", Some(3))), None, "the leader before's");
+        assert!(
+            new.loss(Some(&recorded), &found("b", Some(3))).is_some(),
+            "restarted, from whatever it had saved"
+        );
+        assert!(new.loss(Some(&recorded), &found("a", None)).is_some(), "flushed while nobody led");
+        let claimed = RedisHistory { claimed: Some(Epoch(4)), raised: false };
+        assert_eq!(claimed.loss(Some(&recorded), &found("a", Some(4))), None);
+        assert_eq!(claimed.loss(Some(&recorded), &found("a", Some(5))), None, "a newer leader's");
+        assert!(
+            claimed.loss(Some(&recorded), &found("a", Some(3))).is_some(),
+            "flushed, and an old leader wrote again"
+        );
     }
 }

@@ -34,6 +34,7 @@ pub(crate) struct ListenerMetrics {
     terms_lost: IntCounterVec,
     refusals: IntCounterVec,
     redis_lost: IntCounter,
+    redis_evicts: IntGauge,
     dead_letters: IntCounterVec,
     generations: IntCounter,
     losses: IntCounter,
@@ -97,6 +98,10 @@ impl ListenerMetrics {
                 &["code"],
             )?,
             redis_lost: on.counter("rowcast_listener_redis_lost_total", "Redis lost, or not reached.")?,
+            redis_evicts: on.gauge(
+                "rowcast_listener_redis_evicts",
+                "1 while Redis has an eviction policy (maxmemory-policy other than noeviction), as its last link found it.",
+            )?,
             dead_letters: on.counter_vec(
                 "rowcast_listener_dead_letters_total",
                 "Rows that can not be published.",
@@ -158,6 +163,18 @@ impl ListenerMetrics {
             self.refusals.with_label_values(&[refusal.label()]).inc();
         }
         tracing::warn!("no link to Redis: {error}");
+    }
+
+    /// Whether Redis may throw away what clients have missed.
+    pub fn on_redis_policy(&self, policy: &str) {
+        let evicts = policy != "noeviction";
+        self.redis_evicts.set(i64::from(evicts));
+        if evicts {
+            tracing::warn!(
+                policy,
+                "Redis may throw away what clients have missed when its memory is full: set maxmemory-policy noeviction"
+            );
+        }
     }
 
     /// A row can not be published.

@@ -32,6 +32,7 @@ enum Flight {
     Sync(usize),
     Append(usize),
     Create(usize),
+    Check,
     Heartbeat,
 }
 
@@ -161,7 +162,8 @@ impl Publisher {
     }
 
     /// The next commands, none when there is nothing to send, a batch is under way or a newer leader was met.
-    /// A heartbeat goes last: it says that the way behind the events is open.
+    /// A heartbeat goes last: it says that the way behind the events is open. Before it, and behind questions for heads,
+    /// it is asked whether history is still there: a head that is missing may have been flushed.
     pub fn next_batch(&mut self, now: Instant, heartbeat: Option<Heartbeat>) -> Vec<Command> {
         let mut commands = Vec::new();
         if self.is_waiting() || self.fenced.is_some() {
@@ -186,6 +188,10 @@ impl Publisher {
             }
             self.schedule(slot, Some(&around));
         }
+        if heartbeat.is_some() || self.flights.iter().any(|flight| matches!(flight, Flight::Sync(_))) {
+            self.flights.push(Flight::Check);
+            commands.push(Command::Check(self.epoch));
+        }
         if let Some(heartbeat) = heartbeat {
             self.flights.push(Flight::Heartbeat);
             commands.push(Command::Heartbeat(heartbeat));
@@ -206,6 +212,11 @@ impl Publisher {
         let around = self.surroundings(now);
         let mut outcome = Outcome::default();
         for (flight, reply) in flights.iter().zip(replies) {
+            let unclear = matches!(flight, Flight::Check) && reply != Reply::Done;
+            outcome.history_gone |= unclear && reply == Reply::Moved;
+            if unclear {
+                self.doubt_heads(&flights);
+            }
             self.on_reply(&around, flight, reply, &mut outcome);
         }
         self.settle(&flights, &around);
@@ -220,7 +231,7 @@ impl Publisher {
             match *flight {
                 Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
                 Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).lost(sent_at),
-                Flight::Heartbeat => {}
+                Flight::Check | Flight::Heartbeat => {}
             }
         }
         let around = self.surroundings(now);
@@ -275,6 +286,20 @@ impl Publisher {
         }
     }
 
+    /// A newer leader's claim was met.
+    pub fn fence(&mut self, epoch: Epoch) {
+        self.fenced = self.fenced.max(Some(epoch));
+    }
+
+    /// What was found in this batch does not count: nobody knows whether history was there.
+    fn doubt_heads(&mut self, flights: &[Flight]) {
+        for flight in flights {
+            if let Flight::Sync(slot) = *flight {
+                self.rooms.get(slot).sync_failed();
+            }
+        }
+    }
+
     fn on_reply(&mut self, around: &Surroundings, flight: &Flight, reply: Reply, outcome: &mut Outcome) {
         match (flight, reply) {
             (Flight::Sync(slot), Reply::Synced { head, since_append, ids }) => {
@@ -306,6 +331,7 @@ impl Publisher {
                 let entry = self.rooms.get(*slot).done(true);
                 self.publish(*slot, &entry);
             }
+            (Flight::Check, Reply::Done | Reply::Moved) => {}
             (Flight::Heartbeat, Reply::Done) => outcome.heartbeat_sent = true,
             (flight, reply) => {
                 self.on_failure(flight);
@@ -318,7 +344,7 @@ impl Publisher {
         match *flight {
             Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
             Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).failed(),
-            Flight::Heartbeat => {}
+            Flight::Check | Flight::Heartbeat => {}
         }
     }
 
@@ -330,10 +356,6 @@ impl Publisher {
             Reply::Moved => outcome.moved += 1,
             Reply::Done | Reply::Synced { .. } => {}
         }
-    }
-
-    fn fence(&mut self, epoch: Epoch) {
-        self.fenced = self.fenced.max(Some(epoch));
     }
 
     fn settle(&mut self, flights: &[Flight], around: &Surroundings) {
@@ -387,6 +409,7 @@ fn flight(command: &Command, slot: usize) -> Flight {
         Command::Sync { .. } => Flight::Sync(slot),
         Command::Append { .. } => Flight::Append(slot),
         Command::Create { .. } => Flight::Create(slot),
+        Command::Check(_) => Flight::Check,
         Command::Heartbeat(_) => Flight::Heartbeat,
     }
 }
@@ -394,7 +417,7 @@ fn flight(command: &Command, slot: usize) -> Flight {
 fn size(command: &Command) -> usize {
     match command {
         Command::Append { record, .. } | Command::Create { record, .. } => COMMAND_OVERHEAD + record.len(),
-        Command::Sync { .. } | Command::Heartbeat(_) => COMMAND_OVERHEAD,
+        Command::Sync { .. } | Command::Check(_) | Command::Heartbeat(_) => COMMAND_OVERHEAD,
     }
 }
 

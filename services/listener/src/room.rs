@@ -92,6 +92,8 @@ pub(crate) struct Room {
     /// The log did not reach back: what was appended until then is not known.
     unknown_until: Option<Past>,
     must_renew: bool,
+    /// It had a head. Where that is gone without all of history (evicted, removed), another stream came before the next.
+    had_head: bool,
     /// It stands in the publisher's round.
     pub scheduled: bool,
     /// Used since eviction last came by.
@@ -112,6 +114,7 @@ impl Room {
             seen: HashSet::new(),
             unknown_until: None,
             must_renew: false,
+            had_head: false,
             scheduled: false,
             touched: true,
         }
@@ -181,6 +184,7 @@ impl Room {
                 self.state = State::Syncing { asked };
                 Some(Command::Sync { room: self.name.clone(), last: asked })
             }
+            State::Absent if self.had_head => Some(self.create(around, StreamId::renewed(random()), None)),
             State::Absent => Some(self.create(around, StreamId::first(random()), None)),
             State::Renew(stream, offset) => {
                 Some(self.create(around, StreamId::renewed(random()), Some((stream, offset))))
@@ -250,6 +254,7 @@ impl Room {
             *claimed = true;
         }
         if created {
+            self.had_head = true;
             self.must_renew = false;
             self.unknown_until = None;
         }
@@ -283,9 +288,10 @@ impl Room {
         self.state = State::Unknown;
     }
 
-    /// Forgets the head. Only between batches.
+    /// Forgets the head, and that there was one: a new history begins. Only between batches.
     pub fn forget(&mut self) {
         self.state = State::Unknown;
+        self.had_head = false;
     }
 
     /// All commands of a batch are accounted for: what failed goes back to the front, in its order.
@@ -319,6 +325,7 @@ impl Room {
             self.unknown_until = None;
             return Default::default();
         };
+        self.had_head = true;
         if self.doubts > 0 && self.ask(around) > asked {
             // Rows in doubt have come in the meantime: the log must be asked for more.
             self.state = State::Unknown;

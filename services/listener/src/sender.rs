@@ -8,6 +8,7 @@ use rowcast_process::metrics::seconds_since;
 use crate::backoff::Backoff;
 use crate::core::Step;
 use crate::history;
+use crate::publisher::Outcome;
 use crate::term::{Lost, Term};
 
 /// What one link came to.
@@ -38,16 +39,29 @@ pub(crate) async fn run(term: &Term<'_>) -> Result<(), Lost> {
 }
 
 async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) -> Result<End, Lost> {
-    if let Err(error) = history::recognise_redis(term, &mut link).await? {
-        return Ok(End::Broken(error));
-    }
-    term.setting.redis_ready.set_ready();
-    term.redis_takes(true);
+    let mut recognised = None;
     while !term.setting.shutdown.is_requested() {
+        let (epoch, fenced) = {
+            let core = term.core();
+            (core.publisher.epoch(), core.publisher.fenced().is_some())
+        };
+        if recognised != Some(epoch) && !fenced {
+            if let Err(error) = history::recognise_redis(term, &mut link, epoch).await? {
+                return Ok(End::Broken(error));
+            }
+            term.setting.redis_ready.set_ready();
+            term.redis_takes(true);
+            recognised = Some(epoch);
+            continue;
+        }
         let step = term.core().next_step(Instant::now());
         let sent = match step {
             Step::Stop => return Err(Lost::ProofTooOld),
-            Step::Send(commands) => send(term, &mut link, &commands, backoff).await,
+            Step::Send(commands) => send(term, &mut link, &commands, backoff).await.map(|outcome| {
+                if outcome.history_gone {
+                    recognised = None;
+                }
+            }),
             Step::Wait(until) => {
                 tokio::select! {
                     () = term.to_send.notified() => {}
@@ -69,7 +83,7 @@ async fn send(
     link: &mut PublishLink,
     commands: &[Command],
     backoff: &mut Backoff,
-) -> Result<(), BusError> {
+) -> Result<Outcome, BusError> {
     let metrics = &term.setting.metrics;
     let began = Instant::now();
     let replies = link.run(commands).await?;
@@ -102,7 +116,7 @@ async fn send(
         metrics.on_refused(&outcome.refused);
         pause(term, backoff.wait()).await;
     }
-    Ok(())
+    Ok(outcome)
 }
 
 async fn pause(term: &Term<'_>, wait: Duration) {

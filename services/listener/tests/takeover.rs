@@ -5,49 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use common::{Listener, PATIENCE, System};
+use common::{Listener, PATIENCE, System, Writers};
 use rowcast_sandbox::{Persistence, Signal, wait_until};
-use tokio::task::JoinSet;
-
-const ROOMS: u64 = 4;
-const EVENTS: u64 = 300;
-
-/// Writers of their own rooms, all at once. Each commits its events one after the other.
-async fn begin_writing(system: &System) -> Result<JoinSet<Result<()>>> {
-    let mut writers = JoinSet::new();
-    for room in 0..ROOMS {
-        let database = system.postgres.connect("app").await?;
-        writers.spawn(async move {
-            for number in 0..EVENTS {
-                common::publish_one(&database, &format!("room-{room}"), number).await?;
-                tokio::time::sleep(Duration::from_millis(3)).await;
-            }
-            Ok(())
-        });
-    }
-    Ok(writers)
-}
-
-async fn all_written(mut writers: JoinSet<Result<()>>) -> Result<()> {
-    while let Some(written) = writers.join_next().await {
-        written??;
-    }
-    Ok(())
-}
-
-async fn expect_all(system: &System) -> Result<()> {
-    for room in 0..ROOMS {
-        system.expect(&format!("room-{room}"), EVENTS).await?;
-    }
-    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await
-}
-
-async fn half_published(system: &System) -> Result<()> {
-    wait_until("a part is published", PATIENCE, || async {
-        matches!(system.numbers("room-0").await, Ok(numbers) if numbers.len() as u64 > EVENTS / 5)
-    })
-    .await
-}
 
 async fn pair(system: &System) -> Result<(Listener, Listener)> {
     let first = system.listener("first").await?;
@@ -62,12 +21,11 @@ async fn a_killed_leader_is_followed_and_nothing_is_lost_or_doubled() -> Result<
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
     let before = system.expect_heartbeat("a heartbeat", |_| true).await?;
-    let writers = begin_writing(&system).await?;
-    half_published(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
     first.process.signal(Signal::KILL)?;
     second.expect_leading().await?;
-    all_written(writers).await?;
-    expect_all(&system).await?;
+    writers.expect_all(&system).await?;
     let after = system.expect_heartbeat("the second's heartbeat", |beat| beat.epoch > before.epoch).await?;
     assert_eq!(after.generation, before.generation, "a death explains no resync");
     Ok(())
@@ -77,13 +35,12 @@ async fn a_killed_leader_is_followed_and_nothing_is_lost_or_doubled() -> Result<
 async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
-    let writers = begin_writing(&system).await?;
-    half_published(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
     first.process.signal(Signal::STOP)?;
     second.expect_leading().await?;
     first.process.signal(Signal::CONT)?;
-    all_written(writers).await?;
-    expect_all(&system).await?;
+    writers.expect_all(&system).await?;
     wait_until("the first has noticed", PATIENCE, || async { !first.leads().await }).await?;
     // It waits in line again, and can follow in its turn.
     second.process.signal(Signal::KILL)?;
@@ -96,8 +53,8 @@ async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
 async fn a_planned_stop_hands_over_at_once() -> Result<()> {
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
-    let writers = begin_writing(&system).await?;
-    half_published(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
     let began = Instant::now();
     first.process.signal(Signal::TERM)?;
     second.expect_leading().await?;
@@ -105,16 +62,15 @@ async fn a_planned_stop_hands_over_at_once() -> Result<()> {
     assert!(took < Duration::from_secs(2), "the lock is given back, not timed out: {took:?}");
     let status = first.process.wait_exit(PATIENCE).await?;
     assert_eq!(status.code(), Some(0), "{}", first.process.log_tail(20));
-    all_written(writers).await?;
-    expect_all(&system).await
+    writers.expect_all(&system).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_links_to_redis_lose_and_double_nothing_and_renew_no_stream() -> Result<()> {
     let system = System::start().await?;
     let listener = system.listener("only").await?;
-    let writers = begin_writing(&system).await?;
-    half_published(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
     let stream = system.load("room-0").await?.head.map(|head| head.stream);
     let mut cutter = system.redis.connection().await?;
     let end = Instant::now() + Duration::from_secs(2);
@@ -125,8 +81,7 @@ async fn cut_links_to_redis_lose_and_double_nothing_and_renew_no_stream() -> Res
             .await?;
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    all_written(writers).await?;
-    expect_all(&system).await?;
+    writers.expect_all(&system).await?;
     assert_eq!(system.load("room-0").await?.head.map(|head| head.stream), stream);
     assert!(listener.metric("rowcast_listener_redis_lost_total").await? > 3.0);
     assert_eq!(system.heartbeat().await?.generation, 1);

@@ -59,7 +59,7 @@ fn rooms_of(commands: &[Command]) -> Vec<&str> {
         &Command::Sync { ref room, .. }
         | &Command::Append { ref room, .. }
         | &Command::Create { ref room, .. } => Some(room.as_str()),
-        Command::Heartbeat(_) => None,
+        Command::Check(_) | Command::Heartbeat(_) => None,
     };
     commands.iter().filter_map(room).collect()
 }
@@ -150,16 +150,53 @@ fn a_newer_leader_stops_it_and_only_a_higher_epoch_starts_it_again() {
     publisher.enqueue([row(1, "m", now)]);
     let commands = publisher.next_batch(now, None);
     let head = Some(Head { stream: StreamId(9), offset: Offset(4), epoch: Epoch(8) });
-    publisher.on_replies(now, vec![Reply::Synced { head, since_append: Duration::ZERO, ids: Vec::new() }]);
-    assert_eq!(commands.len(), 1);
+    let synced = || Reply::Synced { head, since_append: Duration::ZERO, ids: Vec::new() };
+    publisher.on_replies(now, vec![synced(), Reply::Done]);
+    assert_eq!(commands.len(), 2, "a question and a check");
     assert_eq!(publisher.fenced(), Some(Epoch(8)));
     assert!(publisher.next_batch(now, None).is_empty());
     publisher.renew_epoch(Epoch(9));
     let commands = publisher.next_batch(now, None);
-    assert!(matches!(commands[..], [Command::Sync { .. }]));
-    publisher.on_replies(now, vec![Reply::Synced { head, since_append: Duration::ZERO, ids: Vec::new() }]);
+    assert!(matches!(commands[..], [Command::Sync { .. }, Command::Check(Epoch(9))]));
+    publisher.on_replies(now, vec![synced(), Reply::Done]);
     let commands = publisher.next_batch(now, None);
     assert!(matches!(commands[..], [Command::Append { epoch: Epoch(9), expected: Offset(4), .. }]));
+}
+
+/// A room's way until its row is sent: how it begins the room's stream.
+fn begins(publisher: &mut Publisher, now: Instant) -> Option<bool> {
+    let absent = Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() };
+    let commands = publisher.next_batch(now, None);
+    assert!(matches!(commands[..], [Command::Sync { .. }, Command::Check(_)]), "{commands:?}");
+    publisher.on_replies(now, vec![absent, Reply::Done]);
+    let commands = publisher.next_batch(now, None);
+    let first = match &commands[..] {
+        [Command::Create { stream, .. }] => Some(stream.is_first()),
+        _ => None,
+    };
+    publisher.on_replies(now, agree(&commands));
+    let published = publisher.take_published();
+    publisher.on_deleted(now, &published);
+    first
+}
+
+#[test]
+fn a_missing_head_is_believed_only_while_history_is_there() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue([row(1, "m", now)]);
+    publisher.next_batch(now, None);
+    let absent = Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() };
+    let outcome = publisher.on_replies(now, vec![absent, Reply::Moved]);
+    assert!(outcome.history_gone);
+    publisher.forget_heads();
+    assert_eq!(begins(&mut publisher, now), Some(true), "asked for again; a new history begins");
+    // One room's keys alone are gone: history goes on, and who has seen nothing of the room may have missed some.
+    publisher.enqueue([row(2, "m", now)]);
+    let commands = publisher.next_batch(now, None);
+    assert!(matches!(commands[..], [Command::Append { .. }]));
+    publisher.on_replies(now, vec![Reply::Moved]);
+    assert_eq!(begins(&mut publisher, now), Some(false), "another stream came before");
 }
 
 #[test]

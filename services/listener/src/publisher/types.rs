@@ -73,6 +73,8 @@ pub struct Outcome {
     pub moved: usize,
     /// Streams begun: new rooms, and those whose history was gone.
     pub created: usize,
+    /// The leader's claim is gone, and all keys with it. [`crate::history`] is to be asked before anything else is sent.
+    pub history_gone: bool,
     /// The heartbeat went out.
     pub heartbeat_sent: bool,
 }

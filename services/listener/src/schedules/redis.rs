@@ -22,12 +22,17 @@ struct Room {
     appended_at: Option<Instant>,
     log: Vec<EventId>,
     history: Vec<Appended>,
+    /// The generation in which it was last flushed while it had a head.
+    lost_in: Option<u64>,
+    /// An old leader began the present stream.
+    stray: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Redis {
     rooms: BTreeMap<String, Room>,
-    state: u64,
+    beat: u64,
+    claimed: Option<Epoch>,
     log_entries: usize,
     /// Out of memory: nothing is written.
     pub full: bool,
@@ -36,7 +41,14 @@ pub(super) struct Redis {
 
 impl Redis {
     pub fn new(log_entries: usize) -> Self {
-        Self { rooms: BTreeMap::new(), state: 0, log_entries, full: false, scripts_missing: false }
+        Self {
+            rooms: BTreeMap::new(),
+            beat: 0,
+            claimed: None,
+            log_entries,
+            full: false,
+            scripts_missing: false,
+        }
     }
 
     pub fn rooms(&self) -> impl Iterator<Item = &String> {
@@ -47,9 +59,22 @@ impl Redis {
         &self.rooms[room].history
     }
 
+    /// The generation in which a room's history was last flushed.
+    pub fn lost_in(&self, room: &str) -> Option<u64> {
+        self.rooms.get(room).and_then(|room| room.lost_in)
+    }
+
+    /// An old leader began a room's stream: the present one may have found none before that.
+    pub fn on_stray(&mut self, room: &str) {
+        self.rooms.entry(room.to_owned()).or_default().stray = true;
+    }
+
     /// All keys are gone.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, generation: u64) {
+        (self.beat, self.claimed) = (0, None);
         for room in self.rooms.values_mut() {
+            room.lost_in = room.head.filter(|_| !room.stray).map(|_| generation).or(room.lost_in);
+            room.stray = false;
             room.head = None;
             room.log.clear();
         }
@@ -65,19 +90,24 @@ impl Redis {
     }
 
     pub fn execute(&mut self, command: &Command, now: Instant) -> Reply {
-        if self.scripts_missing {
+        if self.scripts_missing && !matches!(command, Command::Check(_)) {
             return refused("NOSCRIPT");
         }
         match command {
+            Command::Check(epoch) => match self.claimed {
+                Some(claimed) if claimed > *epoch => Reply::Fenced(claimed),
+                Some(claimed) if claimed == *epoch => Reply::Done,
+                _ => Reply::Moved,
+            },
             Command::Sync { room, last } => self.sync(room.as_str(), *last, now),
             Command::Heartbeat(heartbeat) => {
-                if self.state > heartbeat.epoch {
-                    return Reply::Fenced(Epoch(self.state));
+                if self.beat > heartbeat.epoch {
+                    return Reply::Fenced(Epoch(self.beat));
                 }
                 if self.full {
                     return refused("OOM");
                 }
-                self.state = heartbeat.epoch;
+                self.beat = heartbeat.epoch;
                 Reply::Done
             }
             Command::Append { room, epoch, stream, expected, id, record } => {
@@ -89,6 +119,23 @@ impl Redis {
             Command::Create { room, epoch, stream, replaces, id, record } => {
                 let fits = |head: Option<Head>| head.map(|head| (head.stream, head.offset)) == *replaces;
                 self.append(room.as_str(), now, *epoch, *stream, Offset(1), *id, record, fits)
+            }
+        }
+    }
+
+    /// Who claimed it last; [`Redis::claim`] takes it over.
+    pub fn claimed(&self) -> Option<Epoch> {
+        self.claimed
+    }
+
+    /// `PublishLink::claim`.
+    pub fn claim(&mut self, epoch: Epoch) -> Reply {
+        match self.claimed {
+            Some(newer) if newer > epoch => Reply::Fenced(newer),
+            _ if self.full => refused("OOM"),
+            _ => {
+                self.claimed = Some(epoch);
+                Reply::Done
             }
         }
     }

@@ -49,6 +49,8 @@ pub(super) struct Seen {
     pub past_lanes: usize,
     /// Rows that were read after the log was seen to hold them.
     pub remembered: usize,
+    /// Generations that were raised for a flush.
+    pub raised: usize,
 }
 
 impl Seen {
@@ -64,6 +66,7 @@ impl Seen {
         self.found_in_log += other.found_in_log;
         self.remembered += other.remembered;
         self.floors += other.floors;
+        self.raised += other.raised;
         self.set_apart += other.set_apart;
         self.in_lanes += other.in_lanes;
         self.past_lanes += other.past_lanes;
@@ -76,8 +79,15 @@ struct Leader {
     reading: Reading,
     /// Its session holds the lock.
     holds_lock: bool,
+    /// It knows whose history Redis holds, by its link and its claim.
+    recognised: bool,
+    claimed: Option<Epoch>,
     under_way: VecDeque<Command>,
+    /// At which flush of Redis it was sent.
+    sent_at: u64,
     replies: Vec<Reply>,
+    /// How many of these are of events that were appended.
+    appended: usize,
     waiting: bool,
 }
 
@@ -89,6 +99,10 @@ pub(super) struct World {
     pub postgres: Postgres,
     pub redis: Redis,
     leaders: Vec<Leader>,
+    generation: u64,
+    /// How often Redis was flushed.
+    flushes: u64,
+    ever_claimed: bool,
     /// What was sent over links that broke, and may still arrive, each in its order.
     adrift: Vec<VecDeque<Command>>,
     pub seen: Seen,
@@ -105,6 +119,9 @@ impl World {
             postgres: Postgres::new(),
             redis: Redis::new(LOG_ENTRIES),
             leaders: Vec::new(),
+            generation: 1,
+            flushes: 0,
+            ever_claimed: false,
             adrift: Vec::new(),
             seen: Seen::default(),
         }
@@ -211,13 +228,17 @@ impl World {
                 publisher,
                 leadership,
                 Doorbell::new(self.now, true, Duration::from_millis(400)),
-                Generation(1),
+                Generation(self.generation),
                 self.now,
             ),
             reading: self.postgres.begin_reading(),
             holds_lock: true,
+            recognised: false,
+            claimed: None,
             under_way: VecDeque::new(),
+            sent_at: 0,
             replies: Vec::new(),
+            appended: 0,
             waiting: false,
         });
     }
@@ -253,7 +274,36 @@ impl World {
         true
     }
 
+    /// What `history::recognise_redis` does.
+    fn recognise(&mut self, leader: &mut Leader) {
+        let found = self.redis.claimed();
+        let lost = found.is_none_or(|found| leader.claimed.is_some_and(|own| found < own));
+        if self.ever_claimed && lost {
+            self.seen.raised += 1;
+            self.generation += 1;
+            leader.core.set_generation(Generation(self.generation), self.now);
+            leader.core.publisher.forget_heads();
+        }
+        let epoch = leader.core.publisher.epoch();
+        match self.redis.claim(epoch) {
+            Reply::Done => {
+                leader.claimed = Some(epoch);
+                leader.recognised = true;
+                self.ever_claimed = true;
+            }
+            Reply::Fenced(newer) => leader.core.publisher.fence(newer),
+            _ => {}
+        }
+    }
+
     fn send(&mut self, leader: &mut Leader) -> bool {
+        if !leader.recognised {
+            if !leader.waiting {
+                self.recognise(leader);
+            }
+            return true;
+        }
+        leader.sent_at = self.flushes;
         match leader.core.next_step(self.now) {
             Step::Stop => return false,
             Step::Wait(_) => {}
@@ -271,14 +321,17 @@ impl World {
             let Some(command) = leader.under_way.pop_front() else { break };
             let reply = self.redis.execute(&command, self.now);
             self.note(&command, &reply);
+            self.on_begun(&command, &reply, leader.holds_lock, leader.sent_at == self.flushes);
+            let appends = matches!(command, Command::Append { .. } | Command::Create { .. });
+            leader.appended += usize::from(appends && reply == Reply::Done);
             leader.replies.push(reply);
         }
         if leader.waiting && leader.under_way.is_empty() && !self.random.once_in(3) {
             leader.waiting = false;
             let replies = std::mem::take(&mut leader.replies);
-            let done = replies.iter().filter(|reply| **reply == Reply::Done).count();
+            let appended = std::mem::take(&mut leader.appended);
             let (outcome, published) = leader.core.on_replies(self.now, replies);
-            let appended = done - usize::from(outcome.heartbeat_sent);
+            leader.recognised &= !outcome.history_gone;
             self.seen.found_in_log += published - appended;
             self.redis.scripts_missing &= !outcome.scripts_missing;
         }
@@ -288,8 +341,20 @@ impl World {
         !fenced
     }
 
+    /// A stream may have been begun.
+    fn on_begun(&mut self, command: &Command, reply: &Reply, by_the_leader: bool, since_flush: bool) {
+        let (Command::Create { room, .. }, Reply::Done) = (command, reply) else { return };
+        if !by_the_leader {
+            self.redis.on_stray(room.as_str());
+        } else if since_flush {
+            let raised = self.redis.lost_in(room.as_str()).is_none_or(|before| self.generation > before);
+            assert!(raised, "{room} begins anew after a flush, before the generation was raised");
+        }
+    }
+
     fn note(&mut self, command: &Command, reply: &Reply) {
         match reply {
+            Reply::Moved if matches!(command, Command::Check(_)) => {}
             Reply::Moved => self.seen.moved += 1,
             Reply::Fenced(_) => self.seen.fenced += 1,
             Reply::Refused(_) => self.seen.refused += 1,
@@ -305,6 +370,8 @@ impl World {
             self.seen.lost_links += 1;
             leader.waiting = false;
             leader.replies.clear();
+            leader.recognised = false;
+            leader.appended = 0;
             self.adrift.push(std::mem::take(&mut leader.under_way));
             leader.core.publisher.on_link_lost(self.now);
         }
@@ -324,6 +391,7 @@ impl World {
             self.seen.late_commands += 1;
             let reply = self.redis.execute(&command, self.now);
             self.note(&command, &reply);
+            self.on_begun(&command, &reply, false, false);
         }
     }
 
@@ -353,7 +421,10 @@ impl World {
             return;
         }
         match self.random.below(3) {
-            0 => self.redis.flush(),
+            0 => {
+                self.redis.flush(self.generation);
+                self.flushes += 1;
+            }
             _ => {
                 self.now += LOG_LIFETIME + Duration::from_secs(self.random.next() % 60);
                 self.redis.expire(self.now);

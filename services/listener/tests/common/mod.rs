@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rowcast_bus::{BusConfig, Keys, Loaded, Range, ReadLink};
 use rowcast_protocol::{Heartbeat, RoomName};
+use tokio::task::JoinSet;
+
 use rowcast_sandbox::{
     Connection, Folder, Launch, Persistence, Postgres, PostgresOptions, Process, Redis, RedisOptions,
     http_get, wait_for,
@@ -191,6 +193,64 @@ pub fn number_of(fragment: &[u8]) -> Result<u64> {
     let whole = [b"{", fragment, b"}"].concat();
     let value: serde_json::Value = serde_json::from_slice(&whole)?;
     value["data"]["n"].as_u64().context("a number")
+}
+
+/// Writers of their own rooms, all at once. Each commits its events one after the other.
+pub struct Writers {
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Writers {
+    const ROOMS: u64 = 4;
+    const EVENTS: u64 = 300;
+
+    pub async fn begin(system: &System) -> Result<Self> {
+        let mut tasks = JoinSet::new();
+        for room in Self::all_rooms() {
+            let database = system.postgres.connect("app").await?;
+            tasks.spawn(async move {
+                for number in 0..Self::EVENTS {
+                    publish_one(&database, &room, number).await?;
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+                Ok(())
+            });
+        }
+        Ok(Self { tasks })
+    }
+
+    fn all_rooms() -> impl Iterator<Item = String> {
+        (0..Self::ROOMS).map(|room| format!("room-{room}"))
+    }
+
+    pub fn rooms(&self) -> impl Iterator<Item = String> + use<> {
+        Self::all_rooms()
+    }
+
+    /// Waits until a part is published, and more is to come.
+    pub async fn half_published(&self, system: &System) -> Result<()> {
+        rowcast_sandbox::wait_until("a part is published", PATIENCE, || async {
+            matches!(system.numbers("room-0").await, Ok(numbers) if numbers.len() as u64 > Self::EVENTS / 5)
+        })
+        .await
+    }
+
+    /// Waits until they are through; says how many events each room has.
+    pub async fn all_written(mut self) -> Result<u64> {
+        while let Some(written) = self.tasks.join_next().await {
+            written??;
+        }
+        Ok(Self::EVENTS)
+    }
+
+    /// Waits until all is written, published once and in order, and deleted.
+    pub async fn expect_all(self, system: &System) -> Result<()> {
+        let events = self.all_written().await?;
+        for room in Self::all_rooms() {
+            system.expect(&room, events).await?;
+        }
+        system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await
+    }
 }
 
 /// A listener's process.
