@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use common::{PATIENCE, System, Writers};
-use rowcast_sandbox::{Persistence, Signal, wait_until};
+use common::{Listener, PATIENCE, System, Writers};
+use rowcast_sandbox::{Link, Persistence, Proxy, Signal, wait_until};
 
 /// A heartbeat a second, and what a busy machine adds.
 const SOON: Duration = Duration::from_secs(8);
@@ -146,4 +146,99 @@ async fn a_redis_that_evicts_is_warned_of() -> Result<()> {
     redis(&system, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await?;
     redis(&system, &["CLIENT", "KILL", "TYPE", "normal"]).await?;
     good.expect_metric("rowcast_listener_redis_evicts", 0.0).await
+}
+
+/// A listener whose way to Redis can be disturbed.
+async fn behind_a_proxy(system: &System) -> Result<(Proxy, Listener)> {
+    let proxy = Proxy::start(format!("127.0.0.1:{}", system.redis.port()))?;
+    let url = format!("redis://{}", proxy.address());
+    let listener = system.listener_with("only", &[("ROWCAST_REDIS__URL", &url)]).await?;
+    Ok((proxy, listener))
+}
+
+/// Waits until a metric has risen by so much.
+async fn risen(listener: &Listener, metric: &str, by: f64) -> Result<()> {
+    let before = listener.metric(metric).await.unwrap_or(0.0);
+    wait_until(format!("{metric} rises"), PATIENCE, || async {
+        matches!(listener.metric(metric).await, Ok(now) if now >= before + by)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_and_a_half_open_link_to_redis_lose_and_double_nothing_and_renew_no_stream() -> Result<()> {
+    let system = System::start().await?;
+    let (proxy, listener) = behind_a_proxy(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    let stream = system.load("room-0").await?.head.map(|head| head.stream);
+    proxy.set(Link::Slow(Duration::from_millis(150)));
+    risen(&listener, "rowcast_listener_events_published_total", 50.0).await?;
+    for _ in 0..2 {
+        // What was under way on the old link arrives late, behind what the new one has repeated.
+        proxy.set(Link::Held);
+        risen(&listener, "rowcast_listener_redis_lost_total", 1.0).await?;
+        proxy.set(Link::Through);
+        risen(&listener, "rowcast_listener_heartbeats_total", 1.0).await?;
+    }
+    writers.expect_all(&system).await?;
+    assert_eq!(system.load("room-0").await?.head.map(|head| head.stream), stream);
+    assert_eq!(system.heartbeat().await?.generation, 1, "a link alone explains no resync");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_does_not_answer_for_seconds_is_waited_out() -> Result<()> {
+    let system = System::start().await?;
+    let listener = system.listener("only").await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    // Connections are kept, and commands wait: longer than an answer may take.
+    redis(&system, &["CLIENT", "PAUSE", "3500", "ALL"]).await?;
+    risen(&listener, "rowcast_listener_redis_lost_total", 1.0).await?;
+    writers.expect_all(&system).await?;
+    assert!(listener.leads().await);
+    assert_eq!(system.heartbeat().await?.generation, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_are_flushed_in_the_midst_of_pipelines_lose_and_double_nothing() -> Result<()> {
+    let system = System::start().await?;
+    let listener = system.listener("only").await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    let mut connection = system.redis.connection().await?;
+    let missed = "rowcast_listener_redis_refusals_total{code=\"NOSCRIPT\"}";
+    let end = Instant::now() + PATIENCE;
+    while listener.metric(missed).await.unwrap_or(0.0) < 5.0 {
+        assert!(Instant::now() < end, "scripts are missed");
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await?;
+    }
+    writers.expect_all(&system).await?;
+    assert_eq!(system.heartbeat().await?.generation, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_silences_the_heartbeat_and_loses_and_doubles_nothing() -> Result<()> {
+    let system = System::start().await?;
+    let listener = system.listener("only").await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    for _ in 0..2 {
+        redis(&system, &["CONFIG", "SET", "maxmemory", "1"]).await?;
+        risen(&listener, "rowcast_listener_redis_refusals_total{code=\"OOM\"}", 1.0).await?;
+        let before = system.heartbeat().await?;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1_500) {
+            risen(&listener, "rowcast_listener_redis_refusals_total{code=\"OOM\"}", 1.0).await?;
+        }
+        assert_eq!(system.heartbeat().await?, before, "what Redis does not take is no sign of life");
+        redis(&system, &["CONFIG", "SET", "maxmemory", "0"]).await?;
+        risen(&listener, "rowcast_listener_heartbeats_total", 1.0).await?;
+    }
+    writers.expect_all(&system).await?;
+    assert_eq!(system.heartbeat().await?.generation, 1);
+    Ok(())
 }
