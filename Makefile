@@ -5,12 +5,15 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARIES := -p rowcast-cli -p rowcast-listener -p rowcast-edge
 
-# How long `make demo` runs; until Ctrl-C unless given.
+# How long `make demo` runs, until Ctrl-C unless given; and `make torture`, 60 unless given.
 SECONDS :=
+# Of `make torture`: the seed, and the kinds of faults; 1 and all unless given.
+SEED :=
+FAULTS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
 
-.PHONY: help setup build demo test test-long docs bench-latency bench-writepath spike-socket fmt lint clean
+.PHONY: help setup build demo test test-long docs bench-latency bench-writepath torture spike-socket fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +43,10 @@ bench-latency: build ## Commit to client, beside a bare LISTEN → socket loop (
 bench-writepath: setup ## What watching costs the application: commits a second, latency, large statements, backlogs (about 5 minutes)
 	cargo build --release -p rowcast-writepath -p rowcast-listener
 	@$(TARGET)/release/rowcast-writepath
+
+torture: setup ## All of Rowcast under seeded faults, and whether each promise was kept (SECONDS=60 SEED=1 FAULTS=kill,stop,…)
+	cargo build --workspace --bins
+	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
 
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh

@@ -8,7 +8,7 @@ pub mod client;
 mod columns;
 pub mod config;
 mod database;
-mod dev;
+pub mod dev;
 pub mod devfile;
 mod migrating;
 mod publish;

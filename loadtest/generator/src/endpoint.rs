@@ -9,18 +9,21 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// An open socket.
-pub(crate) type Stream = WebSocketStream<TcpStream>;
+pub type Stream = WebSocketStream<TcpStream>;
 
 /// Where sockets are opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     authority: String,
     url: String,
 }
 
 impl Endpoint {
     /// From `http://host:port[/base]` or `ws://…`; `path` follows the base.
-    pub(crate) fn new(url: &str, path: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it is no such address.
+    pub fn new(url: &str, path: &str) -> Result<Self> {
         let rest = match url.split_once("://") {
             Some(("http" | "ws", rest)) => rest,
             Some(("https" | "wss", _)) => bail!("{url}: TLS is not spoken here; name the edge itself"),
@@ -34,7 +37,10 @@ impl Endpoint {
     }
 
     /// Opens a socket.
-    pub(crate) async fn open(&self) -> Result<Stream> {
+    ///
+    /// # Errors
+    /// When nobody answers, or with something else than a WebSocket.
+    pub async fn open(&self) -> Result<Stream> {
         let stream = TcpStream::connect(&self.authority)
             .await
             .with_context(|| format!("connecting to {}", self.authority))?;

@@ -12,6 +12,12 @@ pub struct Frame<'a> {
     /// What it is.
     #[serde(borrow)]
     pub op: Cow<'a, str>,
+    /// An event's type.
+    #[serde(rename = "type", borrow, default)]
+    pub kind: Cow<'a, str>,
+    /// Why a `resync` or a `status` came.
+    #[serde(borrow, default)]
+    pub reason: Option<Cow<'a, str>>,
     /// The room that it is about.
     #[serde(borrow, default)]
     pub room: Cow<'a, str>,

@@ -5,6 +5,7 @@
 //! from what makes it.
 
 pub mod compare;
+pub mod endpoint;
 pub mod event;
 pub mod floor;
 pub mod ledger;
@@ -13,7 +14,6 @@ pub mod process;
 pub mod report;
 pub mod run;
 
-mod endpoint;
 mod latency;
 mod publish;
 mod shared;

@@ -25,6 +25,9 @@ pub struct Database {
 }
 
 /// Starts the server, makes what is not there yet, and migrates.
+///
+/// # Errors
+/// When one of these fails.
 pub async fn start(folder: &DevFolder, say: Say) -> anyhow::Result<Database> {
     let place = folder.path().join("postgres");
     if !place.join("data").exists() {

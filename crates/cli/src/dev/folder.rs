@@ -42,6 +42,9 @@ pub struct DevFolder {
 
 impl DevFolder {
     /// Takes the folder given; else the default one, or a temporary one when another has that.
+    ///
+    /// # Errors
+    /// When another has the folder given, or it can not be written to.
     pub fn open(given: Option<&Path>, say: Say) -> anyhow::Result<Self> {
         if let Some(given) = given {
             let opened = Self::take(given, None)?;
@@ -114,6 +117,9 @@ impl DevFolder {
 }
 
 /// Writes `dev.json` by rename: a reader sees all of it or none. It holds secrets, so only this user may read it.
+///
+/// # Errors
+/// When it can not be written.
 pub fn write_dev_file(path: &Path, dev: &DevFile) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(dev).context("text and numbers")?;
     text.push(b'\n');

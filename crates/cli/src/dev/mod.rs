@@ -1,12 +1,13 @@
 //! The command `dev`: all of Rowcast on this machine, with real servers of its own, in one folder. It starts them, keeps
-//! them running, and stops them. What the processes do is theirs; how servers are started is the sandbox's.
+//! them running, and stops them. What the processes do is theirs; how servers are started is the sandbox's. Its parts are public for
+//! whoever runs the same processes to another end.
 
-mod database;
+pub mod database;
 mod demo;
-mod folder;
+pub mod folder;
 mod keeper;
-mod rowcast;
-mod say;
+pub mod rowcast;
+pub mod say;
 mod start;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use demo::Tally;
 use folder::DevFolder;
 use keeper::Fleet;
 use say::Say;
+pub use start::green;
 
 use crate::devfile::DevFile;
 

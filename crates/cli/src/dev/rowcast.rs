@@ -21,13 +21,28 @@ pub struct Rowcast {
 }
 
 /// What a listener is told beside the common things.
+#[derive(Debug)]
 pub struct ListenerSetting<'a> {
+    /// PostgreSQL, as the listener's role.
     pub database_url: &'a str,
+    /// Redis.
     pub redis_url: &'a str,
+}
+
+/// What an edge is told beside the common things.
+#[derive(Debug)]
+pub struct EdgeSetting<'a> {
+    /// Redis.
+    pub redis_url: &'a str,
+    /// Further variables of its environment.
+    pub more: &'a [(&'a str, &'a str)],
 }
 
 impl Rowcast {
     /// Starts a listener and waits until it has bound its admin port.
+    ///
+    /// # Errors
+    /// When it does not, with the last lines of its log.
     pub async fn listener(
         folder: &DevFolder,
         program: &Path,
@@ -42,16 +57,20 @@ impl Rowcast {
     }
 
     /// Starts an edge and waits until it has bound its ports. It is given no database.
+    ///
+    /// # Errors
+    /// When it does not, with the last lines of its log.
     pub async fn edge(
         folder: &DevFolder,
         program: &Path,
         number: u8,
-        redis_url: &str,
+        setting: &EdgeSetting<'_>,
     ) -> anyhow::Result<Self> {
         let name = format!("edge {number}");
         let launch = common(folder, program, &name)
-            .env("ROWCAST_REDIS__URL", redis_url)
+            .env("ROWCAST_REDIS__URL", setting.redis_url)
             .env("ROWCAST_AUTH__HS256_SECRET", &folder.secrets().jwt_secret);
+        let launch = setting.more.iter().fold(launch, |launch, (key, value)| launch.env(key, value));
         Self::on_free_ports(folder, launch, &name, Some("ROWCAST_EDGE__LISTEN")).await
     }
 
@@ -88,6 +107,9 @@ impl Rowcast {
     }
 
     /// Starts it again, on the same ports. Whether it comes up is seen by whoever waits for its end.
+    ///
+    /// # Errors
+    /// When the program can not be started.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process = self.launch.spawn()?;
         Ok(())
@@ -109,6 +131,9 @@ impl Rowcast {
     }
 
     /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// After the timeout, or when it ends, with the last lines of its log.
     pub async fn wait_ready(&self, timeout: Duration) -> anyhow::Result<()> {
         let probe = async || match http_get(&self.admin, "/ready").await? {
             (200, _) => Ok(()),

@@ -10,6 +10,12 @@ pub struct Say {
     colours: bool,
 }
 
+impl Default for Say {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Say {
     /// Its clock starts now.
     pub fn new() -> Self {
@@ -35,9 +41,13 @@ impl Say {
     }
 }
 
-/// ANSI colours.
+/// Grey.
 pub const DIM: &str = "2";
+/// Red.
 pub const RED: &str = "31";
+/// Green.
 pub const GREEN: &str = "32";
+/// Yellow.
 pub const YELLOW: &str = "33";
+/// Cyan.
 pub const CYAN: &str = "36";

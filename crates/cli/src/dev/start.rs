@@ -14,7 +14,7 @@ use rowcast_sandbox::{
 use super::DevArgs;
 use super::database::{self, Database};
 use super::folder::DevFolder;
-use super::rowcast::{ListenerSetting, Rowcast};
+use super::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
 use super::say::Say;
 use crate::client::{Client, ClientError, Event, Options, TokenSource};
 use crate::token::Claims;
@@ -88,7 +88,8 @@ async fn front(
     let redis = Redis::start(options).await?;
     say.line(&format!("Redis answers on 127.0.0.1:{}", redis.port()));
     let redis_url = redis.url();
-    let starting = (1..=args.edges).map(|number| Rowcast::edge(folder, &edge, number, &redis_url));
+    let setting = EdgeSetting { redis_url: &redis_url, more: &[] };
+    let starting = (1..=args.edges).map(|number| Rowcast::edge(folder, &edge, number, &setting));
     let edges = try_join_all(starting).await?;
     let backends = edges
         .iter()
@@ -101,7 +102,10 @@ async fn front(
 }
 
 /// Waits until a client is told that the whole way works, from PostgreSQL through the leader to this address.
-async fn green(url: String, secret: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When that takes longer than a minute, or the edge refuses the client.
+pub async fn green(url: String, secret: &str) -> anyhow::Result<()> {
     let claims = Claims {
         merchants: vec!["rowcast-dev".to_owned()],
         subject: "rowcast-dev".to_owned(),

@@ -1,0 +1,112 @@
+//! What is run, and against which faults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Runs all of Rowcast with real servers, writes rows and holds clients while faults are injected, and says whether every
+/// committed event reached every client once and in order.
+///
+/// The same seed gives the same list of faults and times (--list prints it). The exit status is 0 when every promise was
+/// kept and 1 when one was broken; what was broken is printed with its client, room, cursor, time and the faults around it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "rowcast-torture", version, after_help = EXAMPLES)]
+pub struct Plan {
+    /// How long faults are injected and rows written; then everything is healed and has to catch up.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    pub seconds: u64,
+    /// The seed of the faults and of what writers and clients do.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Listeners; one of them leads.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub listeners: u8,
+    /// Edges; a client takes one at random, each time anew.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub edges: u8,
+    /// Clients: each with a token for one room, every tenth for three.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    pub clients: u16,
+    /// Rooms.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(3..=1_000))]
+    pub rooms: u16,
+    /// Writers, each with a connection of its own.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub writers: u8,
+    /// Events a second, about, of all writers.
+    #[arg(long, value_name = "N", default_value_t = 150.0)]
+    pub rate: f64,
+    /// Kinds of faults.
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_enum, default_values_t = Class::ALL)]
+    pub faults: Vec<Class>,
+    /// None at all.
+    #[arg(long, conflicts_with = "faults")]
+    pub no_faults: bool,
+    /// Only print the list of faults.
+    #[arg(long)]
+    pub list: bool,
+    /// Where data and logs live, and stay; a temporary folder that stays only after a broken promise, unless given.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// How long everyone may take to catch up after the last fault.
+    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    pub catch_up: u64,
+}
+
+const EXAMPLES: &str = "Examples:
+  rowcast-torture --seconds 600 --seed 7
+  rowcast-torture --seconds 60 --faults kill,stop,rolling    (Redis is left alone: no resync is allowed at all)
+  rowcast-torture --seconds 60 --seed 7 --list";
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub enum Class {
+    /// SIGKILL of a listener or an edge.
+    Kill,
+    /// SIGSTOP of a listener, an edge or Redis, and SIGCONT after a while.
+    Stop,
+    /// A link that is held (half-open), cut or refused.
+    Partition,
+    /// A link that is slow.
+    Delay,
+    /// PostgreSQL: restarted in order, crashed, killed.
+    Restart,
+    /// Redis loses history: flushed, restarted, restarted from old data. The only kind that explains a resync.
+    Redis,
+    /// All listeners and edges, one after the other, are asked to end and started again.
+    Rolling,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Stop, Self::Partition, Self::Delay, Self::Restart, Self::Redis, Self::Rolling];
+}
+
+impl Plan {
+    /// The time for faults.
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// Whether faults of a kind are wanted.
+    pub fn wants(&self, class: Class) -> bool {
+        !self.no_faults && self.faults.contains(&class)
+    }
+
+    /// A room's name.
+    pub(crate) fn room(&self, number: u16) -> String {
+        format!("room-{number}")
+    }
+
+    /// The rooms of a client's token.
+    pub(crate) fn rooms_of(&self, client: u16) -> Vec<u16> {
+        let first = client % self.rooms;
+        if client % 10 == 9 {
+            vec![first, (first + 1) % self.rooms, (first + 2) % self.rooms]
+        } else {
+            vec![first]
+        }
+    }
+}

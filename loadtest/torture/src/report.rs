@@ -1,0 +1,174 @@
+//! What a run says in the end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::client::Account;
+use crate::inject::{Happened, Notes, TakeOver};
+use crate::journal::Truth;
+use crate::plan::Plan;
+use crate::verdict::{Breach, Promise, Verdict};
+
+/// So many breaches are printed; the others are counted.
+const PRINTED: usize = 40;
+/// A fault stands beside a breach when it was so long before or after it.
+const AROUND: Duration = Duration::from_secs(5);
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    plan: Plan,
+    verdict: Verdict,
+    events: usize,
+    transactions: [usize; 3],
+    connections: u64,
+    drops: u64,
+    happened: Vec<Happened>,
+    take_overs: Vec<TakeOver>,
+    failures: Vec<String>,
+    kept: Option<PathBuf>,
+}
+
+impl Report {
+    pub(crate) fn new(
+        plan: &Plan,
+        truth: &Truth,
+        accounts: &[Account],
+        verdict: Verdict,
+        notes: Notes,
+    ) -> Self {
+        Self {
+            plan: plan.clone(),
+            verdict,
+            events: truth.events(),
+            transactions: [truth.transactions, truth.transactions_rolled_back, truth.transactions_unknown],
+            connections: accounts.iter().map(|account| account.connections).sum(),
+            drops: accounts.iter().map(|account| account.drops).sum(),
+            happened: notes.happened,
+            take_overs: notes.take_overs,
+            failures: notes.failures,
+            kept: None,
+        }
+    }
+
+    pub(crate) fn keep(&mut self, folder: PathBuf) {
+        self.kept = Some(folder);
+    }
+
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.verdict.breaches.is_empty() && self.failures.is_empty()
+    }
+
+    /// Resyncs that a loss of history explains.
+    pub fn resyncs(&self) -> u64 {
+        self.verdict.resyncs.values().sum()
+    }
+
+    /// Different events that arrived, counted once a client.
+    pub fn delivered(&self) -> u64 {
+        self.verdict.delivered
+    }
+
+    /// Faults that were injected.
+    pub fn faults(&self) -> usize {
+        self.happened.len()
+    }
+
+    fn breach(&self, f: &mut fmt::Formatter<'_>, breach: &Breach) -> fmt::Result {
+        let Breach { promise, client, at, text } = breach;
+        writeln!(f, "{promise:?}: client {client} at {:.2} s: {text}", at.as_secs_f64())?;
+        let near = |fault: &&Happened| fault.from <= *at + AROUND && *at <= fault.to + AROUND;
+        for Happened { text, from, to, .. } in self.happened.iter().filter(near) {
+            writeln!(f, "    {:.2}–{:.2} s {text}", from.as_secs_f64(), to.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    fn faults_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for fault in &self.happened {
+            *kinds.entry(fault.name).or_default() += 1;
+        }
+        writeln!(f, "| faults | {} |", self.happened.len())?;
+        kinds.iter().try_for_each(|(kind, count)| writeln!(f, "| – {kind} | {count} |"))
+    }
+
+    fn take_over_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut causes: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+        for take_over in &self.take_overs {
+            causes.entry(take_over.cause).or_default().push(take_over.after);
+        }
+        for (cause, mut times) in causes {
+            times.sort_unstable();
+            let [middle, longest] =
+                [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_millis());
+            writeln!(
+                f,
+                "| take-over, {cause} | {} times, median {middle} ms, longest {longest} ms |",
+                times.len()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for breach in self.verdict.breaches.iter().take(PRINTED) {
+            self.breach(f, breach)?;
+        }
+        if self.verdict.breaches.len() > PRINTED {
+            writeln!(f, "… and {} more", self.verdict.breaches.len() - PRINTED)?;
+        }
+        for failure in &self.failures {
+            writeln!(f, "failure: {failure}")?;
+        }
+        let Plan { seconds, seed, clients, rooms, writers, .. } = &self.plan;
+        let [transactions, rolled_back, unknown] = self.transactions;
+        let verdict = &self.verdict;
+        let mut delays = verdict.delays.clone();
+        delays.sort_unstable();
+        let delay =
+            |part: f64| delays.get((delays.len() as f64 * part) as usize).copied().unwrap_or_default();
+        let (silence, since) = verdict.silence;
+        writeln!(f, "| seed {seed}, {seconds} s | {clients} clients, {rooms} rooms, {writers} writers |")?;
+        writeln!(f, "| --- | --- |")?;
+        self.faults_table(f)?;
+        writeln!(
+            f,
+            "| transactions | {transactions}, {rolled_back} rolled back, {unknown} without an answer |"
+        )?;
+        writeln!(f, "| events committed | {} |", self.events)?;
+        writeln!(f, "| connections | {}, {} dropped by clients |", self.connections, self.drops)?;
+        writeln!(f, "| deliveries | {} of {} |", verdict.delivered, verdict.expected)?;
+        writeln!(f, "| excused by a resync | {} |", verdict.excused)?;
+        writeln!(f, "| again behind a resync | {} |", verdict.again_behind_resync)?;
+        writeln!(f, "| lost | {} |", verdict.count(Promise::Lost))?;
+        writeln!(f, "| repeated | {} |", verdict.count(Promise::Repeated))?;
+        writeln!(f, "| out of order | {} |", verdict.count(Promise::OutOfOrder))?;
+        writeln!(f, "| rolled back and seen | {} |", verdict.count(Promise::RolledBack))?;
+        writeln!(f, "| foreign | {} |", verdict.count(Promise::Foreign))?;
+        writeln!(f, "| clients refused | {} |", verdict.count(Promise::Refused))?;
+        writeln!(f, "| resyncs unexplained | {} |", verdict.count(Promise::UnexplainedResync))?;
+        for (cause, count) in &verdict.resyncs {
+            writeln!(f, "| resyncs, {cause} | {count} |")?;
+        }
+        writeln!(
+            f,
+            "| COMMIT to client | p50 {} ms, p99 {} ms, longest {} ms |",
+            delay(0.5),
+            delay(0.99),
+            delays.last().copied().unwrap_or_default()
+        )?;
+        writeln!(f, "| longest silence | {} ms, from {:.1} s |", silence.as_millis(), since.as_secs_f64())?;
+        self.take_over_table(f)?;
+        if let Some(kept) = &self.kept {
+            writeln!(f, "data and logs are in {}", kept.display())?;
+        }
+        let said = if self.is_clean() { "every promise was kept" } else { "PROMISES WERE BROKEN" };
+        f.write_str(said)
+    }
+}

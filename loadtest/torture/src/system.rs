@@ -1,0 +1,213 @@
+//! The processes under torture, started as `rowcast dev` starts them, with a proxy in each of their links.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+use rowcast_cli::dev::database::{self, Database};
+use rowcast_cli::dev::folder::DevFolder;
+use rowcast_cli::dev::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
+use rowcast_cli::dev::say::Say;
+use rowcast_cli::token::Claims;
+use rowcast_sandbox::{
+    Connection, Folder, Link, Persistence, Postgres, Proxy, Redis, RedisOptions, Signal, bin, http_get,
+};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::plan::Plan;
+use crate::writer::SCHEMA;
+
+/// For a process to be ready, on a machine that has much else to do.
+const READY: Duration = Duration::from_secs(60);
+/// After a kill, until it is started again.
+const AWAY: Duration = Duration::from_secs(1);
+/// For a process that is asked to end: longer than all that it may take for itself.
+const GOODBYE: Duration = Duration::from_secs(30);
+/// How edges drain here. The shortest that lets clients go in peace: a rolling restart takes six times both.
+const DRAIN: [(&str, &str); 2] =
+    [("ROWCAST_EDGE__DRAIN_DELAY", "500ms"), ("ROWCAST_EDGE__DRAIN_WINDOW", "2s")];
+
+/// A listener or an edge, and its links.
+pub(crate) struct Node {
+    /// `listener 1`
+    pub(crate) name: String,
+    /// Locked by whoever stops or ends it.
+    pub(crate) process: Mutex<Rowcast>,
+    pub(crate) admin: String,
+    /// Where an edge serves.
+    pub(crate) listen: String,
+    pub(crate) to_redis: Proxy,
+    /// A listener's alone.
+    pub(crate) to_postgres: Option<Proxy>,
+}
+
+pub(crate) struct System {
+    pub(crate) listeners: Vec<Node>,
+    pub(crate) edges: Vec<Node>,
+    pub(crate) postgres: Mutex<Postgres>,
+    pub(crate) redis: Mutex<Redis>,
+    /// For the application, without a proxy.
+    pub(crate) database_url: String,
+    folder: DevFolder,
+    /// Last: removed when all have gone.
+    own: Option<Folder>,
+}
+
+impl System {
+    /// Starts everything, until a client of each edge is told that the whole way works.
+    pub(crate) async fn start(plan: &Plan, say: Say) -> Result<Self> {
+        let own = plan.dir.is_none().then(|| Folder::new("torture")).transpose()?;
+        let path: PathBuf =
+            plan.dir.clone().or(own.as_ref().map(|own| own.path().to_owned())).context("one of both")?;
+        let folder = DevFolder::open(Some(&path), say)?;
+        let Database { postgres, url: database_url, listener_url } = database::start(&folder, say).await?;
+        let redis = Redis::start(RedisOptions {
+            folder: Some(folder.path().join("redis")),
+            persistence: Persistence::Snapshot,
+            ..RedisOptions::default()
+        })
+        .await?;
+        Connection::open(&database_url).await?.batch_execute(SCHEMA).await.context("making the tables")?;
+        let (listener, edge) = (bin("rowcast-listener")?, bin("rowcast-edge")?);
+        let listeners = (1..=plan.listeners).map(async |number| {
+            let to_postgres = Proxy::start(format!("127.0.0.1:{}", postgres.port()))?;
+            let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
+            let through = format!("@{}/", to_postgres.address());
+            let database_url = &listener_url.replace(&format!("@127.0.0.1:{}/", postgres.port()), &through);
+            let redis_url = &format!("redis://{}", to_redis.address());
+            let setting = ListenerSetting { database_url, redis_url };
+            let process = Rowcast::listener(&folder, &listener, number, &setting).await?;
+            Node::new(format!("listener {number}"), process, to_redis, Some(to_postgres))
+        });
+        let edges = (1..=plan.edges).map(async |number| {
+            let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
+            let setting = EdgeSetting { redis_url: &format!("redis://{}", to_redis.address()), more: &DRAIN };
+            let process = Rowcast::edge(&folder, &edge, number, &setting).await?;
+            Node::new(format!("edge {number}"), process, to_redis, None)
+        });
+        let (listeners, edges) = tokio::try_join!(try_join_all(listeners), try_join_all(edges))?;
+        let system = Self {
+            listeners,
+            edges,
+            postgres: Mutex::new(postgres),
+            redis: Mutex::new(redis),
+            database_url,
+            folder,
+            own,
+        };
+        system.all_green().await?;
+        Ok(system)
+    }
+
+    /// Waits until every edge tells a client that the whole way works.
+    pub(crate) async fn all_green(&self) -> Result<()> {
+        let secret = &self.folder.secrets().jwt_secret;
+        let lights =
+            self.edges.iter().map(|edge| rowcast_cli::dev::green(format!("http://{}", edge.listen), secret));
+        try_join_all(lights).await.map(drop)
+    }
+
+    /// A token for these rooms.
+    pub(crate) fn token(&self, client: u16, rooms: Vec<String>) -> Result<String> {
+        let claims = Claims {
+            merchants: rooms,
+            subject: format!("client-{client}"),
+            expires_in: Duration::from_secs(7 * 24 * 3600),
+            ..Claims::default()
+        };
+        claims.sign(&self.folder.secrets().jwt_secret, SystemTime::now())
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.listeners.iter().chain(&self.edges)
+    }
+
+    /// Which listener says that it leads, if one does.
+    pub(crate) async fn leader(&self) -> Option<usize> {
+        self.leader_but(None).await
+    }
+
+    /// The same, among all but one.
+    pub(crate) async fn leader_but(&self, without: Option<&str>) -> Option<usize> {
+        let ask = async |node: &Node| Some(&*node.name) != without && node.leads().await;
+        let answers = futures_util::future::join_all(self.listeners.iter().map(ask)).await;
+        answers.into_iter().position(|leads| leads)
+    }
+
+    /// Lets everything pass, and everyone run.
+    pub(crate) fn heal(&self) {
+        for node in self.nodes() {
+            node.to_redis.set(Link::Through);
+            if let Some(proxy) = &node.to_postgres {
+                proxy.set(Link::Through);
+            }
+        }
+    }
+
+    /// Where the logs are, which stay from now on.
+    pub(crate) fn keep_folder(&mut self) -> PathBuf {
+        // Its removal is its drop.
+        std::mem::forget(self.own.take());
+        self.folder.path().to_owned()
+    }
+}
+
+impl Node {
+    fn new(name: String, process: Rowcast, to_redis: Proxy, to_postgres: Option<Proxy>) -> Result<Self> {
+        let (admin, listen) = (process.admin().to_owned(), process.listen().to_owned());
+        Ok(Self { name, process: Mutex::new(process), admin, listen, to_redis, to_postgres })
+    }
+
+    /// Whether this listener says that it leads. One that is stopped says nothing.
+    pub(crate) async fn leads(&self) -> bool {
+        let answer = timeout(Duration::from_millis(200), http_get(&self.admin, "/metrics")).await;
+        matches!(answer, Ok(Ok((200, text))) if text.lines().any(|line| line == "rowcast_listener_leader 1"))
+    }
+
+    /// SIGKILL, and started again a second later. `killed` is called in between.
+    pub(crate) async fn kill(&self, killed: impl FnOnce()) -> Result<()> {
+        let mut process = self.process.lock().await;
+        process.process().signal(Signal::KILL)?;
+        killed();
+        process.process().wait_exit(READY).await?;
+        tokio::time::sleep(AWAY).await;
+        process.restart()?;
+        process.wait_ready(READY).await
+    }
+
+    /// SIGSTOP for so long. `stopped` is called once it is.
+    pub(crate) async fn stop(&self, time: Duration, stopped: impl FnOnce()) -> Result<()> {
+        let process = self.process.lock().await;
+        process.process().signal(Signal::STOP)?;
+        stopped();
+        tokio::time::sleep(time).await;
+        process.process().signal(Signal::CONT)
+    }
+
+    /// Asked to end, waited for, started again, waited for. How long the end took.
+    pub(crate) async fn roll(&self) -> Result<Duration> {
+        let mut process = self.process.lock().await;
+        let asked = Instant::now();
+        let status = process.process().stop(Signal::TERM, GOODBYE).await?;
+        anyhow::ensure!(
+            status.success(),
+            process.process().failure(format!("{} ended with {status}", self.name))
+        );
+        let took = asked.elapsed();
+        process.restart()?;
+        process.wait_ready(READY).await?;
+        Ok(took)
+    }
+
+    /// Starts it again if it has ended though nobody asked for it; says how it ended.
+    pub(crate) async fn mend(&self) -> Result<Option<String>> {
+        // Whoever holds the lock ends it, or waits for it.
+        let Ok(mut process) = self.process.try_lock() else { return Ok(None) };
+        let Some(status) = process.process().exited() else { return Ok(None) };
+        let said = process.process().log_tail(5);
+        process.restart()?;
+        Ok(Some(format!("{} ended by itself ({status}): {said}", self.name)))
+    }
+}
