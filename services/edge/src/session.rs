@@ -40,8 +40,10 @@ const BEHIND: Duration = Duration::from_secs(5);
 /// How early a client hears that its token ends.
 const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
-/// How often a filtering session hears how far it is.
+/// How often a filtering session hears how far it is, and after how many events that it did not see: a log keeps
+/// a number of events.
 const CURSOR_NOTICE: Duration = Duration::from_secs(10);
+const CURSOR_NOTICE_EVENTS: u64 = 100;
 
 /// A moment on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,8 @@ pub enum Outgoing {
     Event(Arc<Event>),
     /// A frame's JSON text.
     Text(Bytes),
+    /// How the light is, as a frame's JSON text. The newest alone waits in a queue.
+    Status(Bytes),
     /// Ask for a sign of life.
     Ping,
     /// Answer one.
@@ -71,7 +75,7 @@ impl Outgoing {
     fn size(&self) -> usize {
         match self {
             Self::Event(event) => event.websocket_frame().len(),
-            Self::Text(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Text(bytes) | Self::Status(bytes) | Self::Pong(bytes) => bytes.len(),
             Self::Ping | Self::Close(..) => 2,
         }
     }
@@ -153,11 +157,17 @@ pub struct Session {
     attempts: u32,
     queue: VecDeque<Outgoing>,
     queued_bytes: usize,
+    /// How many frames have waited since when, at least; none when nothing waits.
+    oldest: Option<(usize, Instant)>,
     behind_since: Option<Instant>,
+    /// The welcome is the queue's first.
+    welcome_waits: bool,
     /// Rooms are not joined again before this.
     hold_until: Option<Instant>,
     light: Light,
     shown_live: bool,
+    /// It was called not live because it was slow itself.
+    shown_slow: bool,
     last_received: Instant,
     last_progress: Instant,
     last_ping: Instant,
@@ -179,10 +189,13 @@ impl Session {
             attempts: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            oldest: None,
             behind_since: None,
+            welcome_waits: false,
             hold_until: None,
             light,
             shown_live: light.live,
+            shown_slow: false,
             last_received: now.instant,
             last_progress: now.instant,
             last_ping: now.instant,
@@ -350,6 +363,7 @@ impl Session {
             let welcome = self.welcome();
             self.queued_bytes += welcome.size();
             self.queue.push_front(welcome);
+            self.welcome_waits = true;
         } else if self.phase != Phase::Open || !self.refreshing {
             return;
         }
@@ -434,6 +448,11 @@ impl Session {
         if takes {
             membership.told = event.offset;
             self.push(Outgoing::Event(event));
+        } else if event.offset.0.saturating_sub(membership.told.0) >= CURSOR_NOTICE_EVENTS {
+            membership.told = event.offset;
+            let frame = ServerFrame::Cursor { room: membership.room.as_str(), cursor: membership.cursor };
+            let text = frame.to_json();
+            self.push(Outgoing::Text(text.into()));
         }
         takes
     }
@@ -448,17 +467,40 @@ impl Session {
         if self.phase != Phase::Open {
             return;
         }
+        let moment = now.instant;
+        let too_long = |since: Instant| moment.saturating_duration_since(since) > BEHIND;
         let too_far_behind =
-            self.behind_since.is_some_and(|since| now.instant.duration_since(since) > BEHIND);
-        let to_be_told = self.hold_until.is_some() && !self.shown_live;
-        let live = self.light.live && !too_far_behind && !to_be_told;
+            self.behind_since.is_some_and(too_long) || self.oldest.is_some_and(|(_, since)| too_long(since));
+        // Live again is said when nothing is left to be caught up with, and is read behind the last of it.
+        let behind = self.behind_since.is_some() || self.hold_until.is_some();
+        let catching_up = !self.shown_live && behind;
+        let slow = too_far_behind || (self.shown_slow && (catching_up || !self.queue.is_empty()));
+        let live = self.light.live && !slow && !catching_up;
         if live == self.shown_live {
             return;
         }
+        let own = self.light.live && (!live || self.shown_slow);
+        let since = if own { now.wall } else { self.light.since };
+        let reason = if own && !live { "slow" } else { self.light.reason };
         self.shown_live = live;
-        let since = if too_far_behind { now.wall } else { self.light.since };
-        let reason = if self.light.live && too_far_behind { "slow" } else { self.light.reason };
-        self.push_frame(&ServerFrame::Status { live, since, reason });
+        self.shown_slow = slow;
+        let status = ServerFrame::Status { live, since, reason }.to_json();
+        self.push_status(live, Outgoing::Status(status.into()));
+    }
+
+    /// Queues what the light is in place of what it was: if not live, in front of what the client is slow to read.
+    fn push_status(&mut self, live: bool, status: Outgoing) {
+        let bytes = &mut self.queued_bytes;
+        self.queue.retain(|outgoing| {
+            let stays = !matches!(outgoing, Outgoing::Status(_));
+            *bytes -= if stays { 0 } else { outgoing.size() };
+            stays
+        });
+        if live || self.is_closing() {
+            return self.push(status);
+        }
+        self.queued_bytes += status.size();
+        self.queue.insert(usize::from(self.welcome_waits), status);
     }
 
     fn note_standing(&mut self, now: Now) {
@@ -501,6 +543,8 @@ impl Session {
             self.queue.pop_front()?
         };
         self.queued_bytes -= outgoing.size();
+        self.welcome_waits &= self.phase == Phase::Joining;
+        self.oldest = self.oldest.and_then(|(frames, since)| Some((frames.checked_sub(1)?, since)));
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
         }
@@ -565,6 +609,7 @@ impl Session {
                 self.watch_expiry(now);
                 self.watch_life(now);
                 self.tell_cursors(now);
+                self.note_age(now);
                 self.show_light(now);
             }
             _ => {}
@@ -601,6 +646,15 @@ impl Session {
         }
         if self.queue.is_empty() || self.phase != Phase::Open {
             self.last_progress = now.instant;
+        }
+    }
+
+    /// Once all that waited has gone, what waits by now is timed.
+    fn note_age(&mut self, now: Now) {
+        match self.queue.len() {
+            0 => self.oldest = None,
+            frames if self.oldest.is_none() => self.oldest = Some((frames - 1, now.instant)),
+            _ => {}
         }
     }
 

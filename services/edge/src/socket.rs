@@ -184,7 +184,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             };
             let frame = match outgoing {
                 Outgoing::Event(event) => event.websocket_frame().clone(),
-                Outgoing::Text(json) => wire::text_frame(&json),
+                Outgoing::Text(json) | Outgoing::Status(json) => wire::text_frame(&json),
                 Outgoing::Ping => wire::ping_frame(),
                 Outgoing::Pong(payload) => wire::pong_frame(&payload),
                 Outgoing::Close(code, reason) => {

@@ -83,7 +83,7 @@ impl Client {
     fn receive(&mut self, outgoing: Outgoing) {
         let frame: Value = match outgoing {
             Outgoing::Event(event) => serde_json::from_slice(event.json()).expect("JSON"),
-            Outgoing::Text(text) => serde_json::from_slice(&text).expect("JSON"),
+            Outgoing::Text(text) | Outgoing::Status(text) => serde_json::from_slice(&text).expect("JSON"),
             Outgoing::Ping | Outgoing::Pong(_) | Outgoing::Close(..) => return,
         };
         let cursor =

@@ -12,6 +12,7 @@ use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{Epoch, EventId, Heartbeat, Micros, Offset, Record, RecordKind, RoomName, StreamId};
 use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, http_get, wait_for};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -87,11 +88,7 @@ impl Edge {
 
     /// Signs in to rooms and waits for the welcome.
     pub async fn join(&self, claim: Value, resume: Value) -> Result<(Client, Value)> {
-        let mut client =
-            self.sign_in(json!({ "op": "auth", "token": token(claim), "resume": resume })).await?;
-        let welcome = client.next().await?;
-        anyhow::ensure!(welcome["op"] == "welcome", "{welcome}");
-        Ok((client, welcome))
+        Client::join(&self.listen, claim, resume).await
     }
 
     pub async fn open(&self, headers: &[(&'static str, &str)]) -> Result<Client> {
@@ -103,12 +100,7 @@ impl Edge {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(Client, Response<Option<Vec<u8>>>)> {
-        let mut request = format!("ws://{}{path}", self.listen).into_client_request()?;
-        for (name, value) in headers {
-            request.headers_mut().append(*name, HeaderValue::from_str(value)?);
-        }
-        let (socket, response) = tokio_tungstenite::connect_async(request).await?;
-        Ok((Client { socket }, response))
+        Client::handshake(&self.listen, path, headers).await
     }
 
     /// A metric's value, summed over its labels that contain `label`.
@@ -144,6 +136,28 @@ pub struct Client {
 }
 
 impl Client {
+    /// Signs in to rooms at an address and waits for the welcome.
+    pub async fn join(address: &str, claim: Value, resume: Value) -> Result<(Self, Value)> {
+        let (mut client, _) = Self::handshake(address, "/ws", &[]).await?;
+        client.send(json!({ "op": "auth", "token": token(claim), "resume": resume })).await?;
+        let welcome = client.next().await?;
+        anyhow::ensure!(welcome["op"] == "welcome", "{welcome}");
+        Ok((client, welcome))
+    }
+
+    pub async fn handshake(
+        address: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Self, Response<Option<Vec<u8>>>)> {
+        let mut request = format!("ws://{address}{path}").into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value)?);
+        }
+        let (socket, response) = tokio_tungstenite::connect_async(request).await?;
+        Ok((Self { socket }, response))
+    }
+
     pub async fn send(&mut self, message: Value) -> Result<()> {
         self.send_raw(Message::text(message.to_string())).await
     }
@@ -174,6 +188,33 @@ impl Client {
         }
     }
 
+    /// How the light was turned next. Everything before it is passed over.
+    pub async fn light(&mut self) -> Result<(bool, String)> {
+        let status = self.next_of("status").await?;
+        let reason = status["reason"].as_str().context("a reason")?.to_owned();
+        Ok((status["live"].as_bool().context("live is said")?, reason))
+    }
+
+    /// Waits until it is live, which it may be from the welcome on.
+    pub async fn live_from(&mut self, welcome: &Value) -> Result<()> {
+        if welcome["live"] != true {
+            anyhow::ensure!(self.light().await?.0, "not live after the start");
+        }
+        Ok(())
+    }
+
+    /// Everything that has come until the answer to a ping.
+    pub async fn so_far(&mut self) -> Result<Vec<Value>> {
+        self.send(json!({ "op": "ping" })).await?;
+        let mut frames = Vec::new();
+        loop {
+            match self.next().await? {
+                frame if frame["op"] == "pong" => return Ok(frames),
+                frame => frames.push(frame),
+            }
+        }
+    }
+
     /// The close that follows, and its reason.
     pub async fn closed(&mut self) -> Result<(u16, String)> {
         loop {
@@ -196,6 +237,7 @@ pub struct Leader {
     next: i64,
     epoch: u64,
     heartbeats: JoinHandle<()>,
+    says: watch::Sender<Heartbeat>,
 }
 
 impl Drop for Leader {
@@ -208,25 +250,45 @@ pub fn bus(url: &str) -> BusConfig {
     BusConfig::new(url, Keys::new("rowcast", "default"))
 }
 
-fn retention() -> Retention {
+fn retention(log_entries: u64) -> Retention {
     let (log_lifetime, head_lifetime) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
-    Retention { log_entries: 1_000, log_lifetime, head_lifetime }
+    Retention { log_entries, log_lifetime, head_lifetime }
+}
+
+/// What a leader says to which nothing is wrong.
+pub fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
+    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None }
 }
 
 impl Leader {
     pub async fn start(url: &str, epoch: u64, generation: u64) -> Result<Self> {
+        Self::keeping(url, epoch, generation, 1_000).await
+    }
+
+    /// A leader whose logs keep so many events of a room.
+    pub async fn keeping(url: &str, epoch: u64, generation: u64, log_entries: u64) -> Result<Self> {
         let config = bus(url);
+        let retention = || retention(log_entries);
         let link = wait_for("a link to Redis", LIMIT, || PublishLink::connect(&config, retention())).await?;
         let mut beating =
             wait_for("a link to Redis", LIMIT, || PublishLink::connect(&config, retention())).await?;
+        let (says, mut said) = watch::channel(heartbeat(epoch, generation));
         let heartbeats = tokio::spawn(async move {
-            let heartbeat = Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None };
             // It stops when Redis does, as a leader's would.
-            while beating.run(&[Command::Heartbeat(heartbeat.clone())]).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            loop {
+                let heartbeat = said.borrow_and_update().clone();
+                if beating.run(&[Command::Heartbeat(heartbeat)]).await.is_err() {
+                    return;
+                }
+                let _next = tokio::time::timeout(Duration::from_millis(200), said.changed()).await;
             }
         });
-        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats })
+        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats, says })
+    }
+
+    /// What it says from now on.
+    pub fn say(&self, heartbeat: Heartbeat) {
+        self.says.send_replace(heartbeat);
     }
 
     /// Appends one event and returns its id.
@@ -237,20 +299,28 @@ impl Leader {
 
     /// Appends as if Redis had lost the message on its way: the log has it, the channel never did.
     pub async fn append_unheard(&mut self, redis: &Redis, room: &str, data: Value) -> Result<()> {
-        let (stream, offset) = self.rooms[room];
-        let offset = offset.next();
-        let id = EventId { row: -1, occurred_at: 0 };
-        let fragment = event_fragment(id, "t", &data.to_string(), None, false).into();
-        let event_type = "t".to_owned();
-        let record = Record { kind: RecordKind::Event, stream, offset, id, event_type, fragment }.encode();
-        let (keys, name) = (Keys::new("rowcast", "default"), RoomName::parse(room)?);
-        let mut both = redis::pipe();
-        both.atomic().cmd("HSET").arg(keys.head(&name)).arg("o").arg(offset.0);
-        both.cmd("XADD").arg(keys.log(&name)).arg(format!("{offset}-0"));
-        both.arg("i").arg(id.to_string()).arg("r").arg(record);
-        both.query_async::<()>(&mut redis.connection().await?).await?;
-        self.rooms.insert(room.to_owned(), (stream, offset));
-        Ok(())
+        self.append_unheard_to(redis, &[room], data).await
+    }
+
+    /// The same in many rooms at once.
+    pub async fn append_unheard_to(&mut self, redis: &Redis, rooms: &[&str], data: Value) -> Result<()> {
+        let mut all = redis::pipe();
+        all.atomic();
+        for &room in rooms {
+            let (stream, offset) = self.rooms[room];
+            let offset = offset.next();
+            let id = EventId { row: -1, occurred_at: 0 };
+            let fragment = event_fragment(id, "t", &data.to_string(), None, false).into();
+            let event_type = "t".to_owned();
+            let record =
+                Record { kind: RecordKind::Event, stream, offset, id, event_type, fragment }.encode();
+            let (keys, name) = (Keys::new("rowcast", "default"), RoomName::parse(room)?);
+            all.cmd("HSET").arg(keys.head(&name)).arg("o").arg(offset.0);
+            all.cmd("XADD").arg(keys.log(&name)).arg(format!("{offset}-0"));
+            all.arg("i").arg(id.to_string()).arg("r").arg(record);
+            self.rooms.insert(room.to_owned(), (stream, offset));
+        }
+        Ok(all.query_async::<()>(&mut redis.connection().await?).await?)
     }
 
     /// Appends events in one pipeline.
