@@ -16,9 +16,12 @@ use crate::values::Xid;
 use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
 
 /// What every session that may hold the lock says first. A stopped process loses it after these 3 s: keepalives and
-/// `tcp_user_timeout` do not notice one whose kernel still answers.
+/// `tcp_user_timeout` do not notice one whose kernel still answers. One that was stopped while a result was on its way to
+/// it is not idle, and no time limit of statements ends a server process that waits to send: only `tcp_user_timeout` does,
+/// which counts from when the process's kernel takes no more.
 const SESSION: &str = "SET idle_session_timeout = '3s'; SET idle_in_transaction_session_timeout = '3s';
-    SET lock_timeout = '2s'; SET statement_timeout = '30s'";
+    SET tcp_user_timeout = '3s'; SET tcp_keepalives_idle = '5s'; SET tcp_keepalives_interval = '2s';
+    SET tcp_keepalives_count = 2; SET lock_timeout = '2s'; SET statement_timeout = '30s'";
 
 /// A connection that waits for the lead. It listens for a leaving leader on [`LEADER_CHANNEL`], and must be asked
 /// ([`Standby::try_lead`]) at least once a second, or PostgreSQL ends it.

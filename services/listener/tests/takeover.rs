@@ -6,10 +6,50 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use common::{Listener, PATIENCE, System, Writers};
-use rowcast_sandbox::{Persistence, Signal, wait_until};
+use rowcast_sandbox::{Link, Persistence, Proxy, Signal, wait_until};
+
+/// Of a process that died: PostgreSQL sees its connection end. The promise is 1 s; the rest is for a busy machine.
+const KILLED: Duration = Duration::from_secs(4);
+/// Of one that is silent: its session ends after 3 s. The promise is 4 s.
+const SILENT: Duration = Duration::from_secs(9);
 
 async fn pair(system: &System) -> Result<(Listener, Listener)> {
-    let first = system.listener("first").await?;
+    pair_with(system, &[]).await
+}
+
+/// A leader with settings of its own, and a standby.
+/// A leader whose way to PostgreSQL can be disturbed, and a standby.
+async fn pair_behind_a_proxy(system: &System) -> Result<(Proxy, Listener, Listener)> {
+    let port = system.postgres.port();
+    let proxy = Proxy::start(format!("127.0.0.1:{port}"))?;
+    let url = system.url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port()));
+    assert_ne!(url, system.url);
+    let (first, second) = pair_with(system, &[("ROWCAST_DATABASE__URL", &url)]).await?;
+    Ok((proxy, first, second))
+}
+
+/// Waits until another leads, so long at most.
+async fn takes_over(second: &Listener, within: Duration) -> Result<()> {
+    let began = Instant::now();
+    second.expect_leading().await?;
+    let took = began.elapsed();
+    assert!(took < within, "it took {took:?} to take over");
+    Ok(())
+}
+
+/// Waits until the number of sessions in some state is what is wanted.
+async fn activity(system: &System, condition: &str) -> Result<()> {
+    let query = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'rowcast-listener%' AND {condition}"
+    );
+    wait_until(condition, PATIENCE, || async {
+        matches!(system.database.query_one(query.as_str(), &[]).await, Ok(row) if row.get(0))
+    })
+    .await
+}
+
+async fn pair_with(system: &System, settings: &[(&str, &str)]) -> Result<(Listener, Listener)> {
+    let first = system.listener_with("first", settings).await?;
     first.expect_leading().await?;
     let second = system.listener("second").await?;
     assert!(!second.leads().await, "one leads");
@@ -24,7 +64,7 @@ async fn a_killed_leader_is_followed_and_nothing_is_lost_or_doubled() -> Result<
     let writers = Writers::begin(&system).await?;
     writers.half_published(&system).await?;
     first.process.signal(Signal::KILL)?;
-    second.expect_leading().await?;
+    takes_over(&second, KILLED).await?;
     writers.expect_all(&system).await?;
     let after = system.expect_heartbeat("the second's heartbeat", |beat| beat.epoch > before.epoch).await?;
     assert_eq!(after.generation, before.generation, "a death explains no resync");
@@ -38,7 +78,7 @@ async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
     let writers = Writers::begin(&system).await?;
     writers.half_published(&system).await?;
     first.process.signal(Signal::STOP)?;
-    second.expect_leading().await?;
+    takes_over(&second, SILENT).await?;
     first.process.signal(Signal::CONT)?;
     writers.expect_all(&system).await?;
     wait_until("the first has noticed", PATIENCE, || async { !first.leads().await }).await?;
@@ -47,6 +87,74 @@ async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
     first.expect_leading().await?;
     system.publish("again", 0..5).await?;
     system.expect("again", 5).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_paused_inside_a_transaction_is_followed_all_the_same() -> Result<()> {
+    let system = System::start().await?;
+    let (first, second) = pair(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    // Its deletions go on; making the floor durable waits for this lock.
+    let holder = system.postgres.connect("app").await?;
+    holder.batch_execute("BEGIN; LOCK TABLE rowcast.floor IN EXCLUSIVE MODE").await?;
+    activity(&system, "wait_event_type = 'Lock'").await?;
+    first.process.signal(Signal::STOP)?;
+    takes_over(&second, SILENT).await?;
+    holder.batch_execute("COMMIT").await?;
+    first.process.signal(Signal::CONT)?;
+    writers.expect_all(&system).await?;
+    assert_eq!(system.heartbeat().await?.generation, 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_paused_while_a_large_result_is_on_its_way_is_followed_all_the_same() -> Result<()> {
+    let system = System::start().await?;
+    let (proxy, first, second) = pair_behind_a_proxy(&system).await?;
+    // About 5 MB a second, so that the server is soon found waiting for its client.
+    proxy.set(Link::Slow(Duration::from_millis(200)));
+    system
+        .database
+        .batch_execute(
+            "INSERT INTO rowcast.outbox (room, type, data)
+             SELECT 'large', 'x', json_build_object('n', n, 'much', repeat(md5(n::text), 6000))
+               FROM generate_series(0, 99) AS n",
+        )
+        .await?;
+    activity(&system, "wait_event = 'ClientWrite'").await?;
+    first.process.signal(Signal::STOP)?;
+    takes_over(&second, SILENT).await?;
+    system.expect("large", 100).await?;
+    proxy.set(Link::Through);
+    first.process.signal(Signal::CONT)?;
+    system.publish("m", 0..5).await?;
+    system.expect("m", 5).await?;
+    system.expect("large", 100).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_postgresql_stops_by_its_own_clock_and_publishes_nothing_when_the_link_heals()
+-> Result<()> {
+    let system = System::start().await?;
+    let (proxy, first, second) = pair_behind_a_proxy(&system).await?;
+    let writers = Writers::begin(&system).await?;
+    writers.half_published(&system).await?;
+    proxy.set(Link::Held);
+    takes_over(&second, SILENT).await?;
+    wait_until("the first has stopped by itself", PATIENCE, || async { !first.leads().await }).await?;
+    let published = first.metric("rowcast_listener_events_published_total").await?;
+    proxy.set(Link::Through);
+    writers.expect_all(&system).await?;
+    assert_eq!(first.metric("rowcast_listener_events_published_total").await?, published);
+    assert!(second.leads().await);
+    // It is a standby again.
+    second.process.signal(Signal::KILL)?;
+    first.expect_leading().await?;
+    system.publish("again", 0..5).await?;
+    system.expect("again", 5).await?;
+    assert_eq!(system.heartbeat().await?.generation, 1);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
