@@ -58,6 +58,8 @@ pub(crate) struct Account {
     pub(crate) entries: Vec<Entry>,
     pub(crate) connections: u64,
     pub(crate) drops: u64,
+    /// The longest row of attempts without a welcome.
+    pub(crate) failed_in_a_row: u32,
     /// Why it was sent away for good, if it was.
     pub(crate) refused: Option<String>,
 }
@@ -121,7 +123,7 @@ impl Client {
     }
 
     async fn stay(&mut self) {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut failed) = (FIRST_PAUSE, 0);
         loop {
             let connections = self.account.connections;
             if let Err(error) = self.live().await {
@@ -131,7 +133,10 @@ impl Client {
                 return;
             }
             if self.account.connections > connections {
-                pause = FIRST_PAUSE;
+                (pause, failed) = (FIRST_PAUSE, 0);
+            } else {
+                failed += 1;
+                self.account.failed_in_a_row = failed.max(self.account.failed_in_a_row);
             }
             tokio::time::sleep(pause.mul_f64(self.random.random())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

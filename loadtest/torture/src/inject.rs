@@ -28,14 +28,18 @@ pub(crate) struct Happened {
     pub(crate) name: &'static str,
     pub(crate) class: Class,
     pub(crate) text: String,
+    /// Whether it can keep a listener from leading.
+    pub(crate) hinders_leading: bool,
     pub(crate) from: Duration,
     pub(crate) to: Duration,
 }
 
 /// How long there was no leader.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct TakeOver {
     pub(crate) cause: &'static str,
+    /// When the leader was gone.
+    pub(crate) from: Duration,
     pub(crate) after: Duration,
 }
 
@@ -110,7 +114,8 @@ impl Injector {
             self.fail(format!("{action}: {error:#}"));
         }
         let (name, class, to) = (action.name(), action.class(), self.clock.now());
-        self.notes().happened.push(Happened { name, class, text: action.to_string(), from, to });
+        let (text, hinders_leading) = (action.to_string(), action.hinders_leading());
+        self.notes().happened.push(Happened { name, class, text, hinders_leading, from, to });
     }
 
     async fn apply(&self, action: Action) -> Result<()> {
@@ -186,10 +191,10 @@ impl Injector {
         while !is_gone.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let begun = Instant::now();
+        let (begun, from) = (Instant::now(), self.clock.now());
         while begun.elapsed() < NO_SUCCESSOR {
             if self.system.leader_but(without).await.is_some() {
-                self.notes().take_overs.push(TakeOver { cause, after: begun.elapsed() });
+                self.notes().take_overs.push(TakeOver { cause, from, after: begun.elapsed() });
                 return;
             }
             tokio::time::sleep(LOOK).await;

@@ -15,7 +15,12 @@ async fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match rowcast_torture::run(&plan).await {
+    let report = tokio::select! {
+        report = rowcast_torture::run(&plan) => report,
+        // All servers end with the run.
+        _ = tokio::signal::ctrl_c() => return ExitCode::FAILURE,
+    };
+    match report {
         Ok(report) => {
             println!("{report}");
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -15,6 +15,8 @@ use crate::verdict::{Breach, Promise, Verdict};
 const PRINTED: usize = 40;
 /// A fault stands beside a breach when it was so long before or after it.
 const AROUND: Duration = Duration::from_secs(5);
+/// A listener that was kept from leading is as before, so long after it was let go.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The result of a run.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Report {
     transactions: [usize; 3],
     connections: u64,
     drops: u64,
+    failed_in_a_row: u32,
     happened: Vec<Happened>,
     take_overs: Vec<TakeOver>,
     failures: Vec<String>,
@@ -46,6 +49,7 @@ impl Report {
             transactions: [truth.transactions, truth.transactions_rolled_back, truth.transactions_unknown],
             connections: accounts.iter().map(|account| account.connections).sum(),
             drops: accounts.iter().map(|account| account.drops).sum(),
+            failed_in_a_row: accounts.iter().map(|account| account.failed_in_a_row).max().unwrap_or_default(),
             happened: notes.happened,
             take_overs: notes.take_overs,
             failures: notes.failures,
@@ -72,6 +76,11 @@ impl Report {
         self.verdict.delivered
     }
 
+    /// The longest row of failed attempts to connect of one client.
+    pub fn failed_in_a_row(&self) -> u32 {
+        self.failed_in_a_row
+    }
+
     /// Faults that were injected.
     pub fn faults(&self) -> usize {
         self.happened.len()
@@ -96,19 +105,25 @@ impl Report {
         kinds.iter().try_for_each(|(kind, count)| writeln!(f, "| – {kind} | {count} |"))
     }
 
+    /// Apart from each other: those during which nothing else kept listeners from leading, and the rest.
     fn take_over_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut causes: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+        let mut causes: BTreeMap<(&str, bool), Vec<Duration>> = BTreeMap::new();
         for take_over in &self.take_overs {
-            causes.entry(take_over.cause).or_default().push(take_over.after);
+            let (from, to) = (take_over.from, take_over.from + take_over.after);
+            let about =
+                |fault: &&Happened| fault.hinders_leading && fault.from <= to && from <= fault.to + SETTLED;
+            // One of them is its own cause.
+            let disturbed = self.happened.iter().filter(about).count() > 1;
+            causes.entry((take_over.cause, disturbed)).or_default().push(take_over.after);
         }
-        for (cause, mut times) in causes {
+        for ((cause, disturbed), mut times) in causes {
             times.sort_unstable();
-            let [middle, longest] =
-                [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_millis());
+            let among = if disturbed { ", among other faults" } else { "" };
+            let [middle, longest] = [times.len() / 2, times.len() - 1].map(|place| times[place].as_millis());
+            let count = times.len();
             writeln!(
                 f,
-                "| take-over, {cause} | {} times, median {middle} ms, longest {longest} ms |",
-                times.len()
+                "| take-over, {cause}{among} | {count} times, median {middle} ms, longest {longest} ms |"
             )?;
         }
         Ok(())
@@ -143,6 +158,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| events committed | {} |", self.events)?;
         writeln!(f, "| connections | {}, {} dropped by clients |", self.connections, self.drops)?;
+        writeln!(
+            f,
+            "| failed attempts to connect, of one client in a row | {} at most |",
+            self.failed_in_a_row
+        )?;
         writeln!(f, "| deliveries | {} of {} |", verdict.delivered, verdict.expected)?;
         writeln!(f, "| excused by a resync | {} |", verdict.excused)?;
         writeln!(f, "| again behind a resync | {} |", verdict.again_behind_resync)?;
@@ -153,8 +173,8 @@ impl fmt::Display for Report {
         writeln!(f, "| foreign | {} |", verdict.count(Promise::Foreign))?;
         writeln!(f, "| clients refused | {} |", verdict.count(Promise::Refused))?;
         writeln!(f, "| resyncs unexplained | {} |", verdict.count(Promise::UnexplainedResync))?;
-        for (cause, count) in &verdict.resyncs {
-            writeln!(f, "| resyncs, {cause} | {count} |")?;
+        for ((cause, reason), count) in &verdict.resyncs {
+            writeln!(f, "| resyncs, {cause}: “{reason}” | {count} |")?;
         }
         writeln!(
             f,

@@ -77,6 +77,17 @@ impl Action {
         }
     }
 
+    /// Whether it can keep a listener from leading.
+    pub(crate) fn hinders_leading(&self) -> bool {
+        match self {
+            Self::Kill(victim) | Self::Stop(victim, _) => !matches!(victim, Victim::Edge(_)),
+            Self::Hold(wire, _) | Self::Refuse(wire, _) | Self::Cut(wire) | Self::Slow(wire, ..) => {
+                !matches!(wire, Wire::EdgeRedis(_))
+            }
+            _ => true,
+        }
+    }
+
     /// Its name in the table.
     pub fn name(&self) -> &'static str {
         match self {

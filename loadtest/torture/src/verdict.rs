@@ -44,8 +44,8 @@ pub(crate) struct Verdict {
     pub(crate) excused: u64,
     /// Arrivals of an event that had arrived before a resync: Redis had forgotten it.
     pub(crate) again_behind_resync: u64,
-    /// By the fault that explains them.
-    pub(crate) resyncs: BTreeMap<&'static str, u64>,
+    /// By the fault that explains them, and the reason that clients were told.
+    pub(crate) resyncs: BTreeMap<(&'static str, String), u64>,
     pub(crate) breaches: Vec<Breach>,
     /// From the end of COMMIT to arrival, in ms, in no order.
     pub(crate) delays: Vec<u32>,
@@ -230,7 +230,9 @@ impl<'a> Reader<'a> {
         let since = self.resyncs.last().map_or(Duration::ZERO, |resync| resync.at);
         let explains = |fault: &&&Happened| fault.from <= at && fault.to + TOLD_WITHIN >= since;
         match self.losses.iter().rev().find(explains) {
-            Some(fault) => *verdict.resyncs.entry(fault.name).or_default() += 1,
+            Some(fault) => {
+                *verdict.resyncs.entry((fault.name, reason.to_owned())).or_default() += 1;
+            }
             None => {
                 let last = self.last_text();
                 let text = format!("room {}: to {cursor}, {reason:?}, after {last}", self.room);

@@ -50,6 +50,7 @@ fn flush(from: u64, to: u64) -> Happened {
         name: "Redis flushed",
         class: Class::Redis,
         text: String::new(),
+        hinders_leading: true,
         from: seconds(from),
         to: seconds(to),
     }
@@ -127,7 +128,7 @@ fn a_resync_needs_a_loss_of_history() {
     only(&judged(entries.clone(), &[flush(8, 9)]), Promise::UnexplainedResync, 1);
     let verdict = judged(entries, &[flush(5, 6)]);
     assert!(verdict.breaches.is_empty() && verdict.excused == 2, "{verdict:?}");
-    assert_eq!(verdict.resyncs, BTreeMap::from([("Redis flushed", 1)]));
+    assert_eq!(verdict.resyncs, BTreeMap::from([(("Redis flushed", "because".to_owned()), 1)]));
 }
 
 #[test]
