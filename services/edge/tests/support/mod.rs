@@ -1,6 +1,8 @@
 //! A real edge process before a real Redis; a leader that the test plays; a client that says what it gets.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod crowd;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
