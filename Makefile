@@ -48,6 +48,9 @@ torture: setup ## All of Rowcast under seeded faults, and whether each promise w
 	cargo build --workspace --bins
 	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
 
+bench-takeover: setup ## How long nobody publishes when a leader is killed, stopped or ended: 30 times each (about 5 minutes)
+	cargo test --release -p rowcast-listener --test takeover_times -- --ignored --nocapture
+
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
 

@@ -1,6 +1,6 @@
 //! The leader's connection: commands in, replies out, in the same order. It neither reconnects nor retries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
@@ -89,6 +89,8 @@ pub enum Reply {
     Moved,
     /// A newer leader has been there; nothing was changed.
     Fenced(Epoch),
+    /// The heartbeat was held up on its way, and was not published.
+    TooLate,
     /// Redis can not do it now; nothing was changed.
     Refused(Refusal),
 }
@@ -114,13 +116,25 @@ pub struct PublishLink {
     keys: Keys,
     retention: Retention,
     scripts: Scripts,
+    /// How long a heartbeat may be under way: by then the link counts as broken.
+    response_timeout: Duration,
+    /// What the server's clock showed in answer to a question that was sent at that moment. A heartbeat counts by it: what
+    /// is late can not be known here.
+    clock: Option<(Instant, u64)>,
 }
 
 impl PublishLink {
     /// Connects and loads the scripts.
     pub async fn connect(config: &BusConfig, retention: Retention) -> Result<Self, BusError> {
         let connection = config.connect().await?;
-        let mut link = Self { connection, keys: config.keys.clone(), retention, scripts: Scripts::new() };
+        let mut link = Self {
+            connection,
+            keys: config.keys.clone(),
+            retention,
+            scripts: Scripts::new(),
+            response_timeout: config.response_timeout,
+            clock: None,
+        };
         link.load_scripts().await?;
         Ok(link)
     }
@@ -136,9 +150,11 @@ impl PublishLink {
     /// Asks the server who it is.
     pub async fn identity(&mut self) -> Result<ServerIdentity, BusError> {
         let mut asked = redis::pipe();
-        asked.cmd("INFO").cmd("HGET").arg(self.keys.state()).arg("c");
-        let (info, claimed): (String, Option<u64>) =
+        asked.cmd("INFO").cmd("HGET").arg(self.keys.state()).arg("c").cmd("TIME");
+        let sent = Instant::now();
+        let (info, claimed, (seconds, micros)): (String, Option<u64>, (u64, u64)) =
             asked.query_async(&mut self.connection).await.map_err(BusError::from)?;
+        self.clock = Some((sent, seconds * 1_000 + micros / 1_000));
         let field = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.map(|value| value.trim().to_owned())
@@ -175,13 +191,25 @@ impl PublishLink {
         for command in commands {
             self.add(&mut pipeline, command);
         }
+        let sent = Instant::now();
         let values = self.connection.send_packed_commands(&pipeline, 0, commands.len()).await;
         let values = values.map_err(BusError::Link)?;
         if values.len() != commands.len() {
             let detail = format!("{} answers to {} commands", values.len(), commands.len());
             return Err(BusError::Unexpected { command: "a pipeline", detail });
         }
+        for (command, value) in commands.iter().zip(&values) {
+            if let (Command::Heartbeat(_), Some(shown)) = (command, clock(value)) {
+                self.clock = Some((sent, shown));
+            }
+        }
         commands.iter().zip(values).map(|(command, value)| reply(command, value)).collect()
+    }
+
+    /// Until when a heartbeat counts that is sent now, by the server's clock.
+    fn deadline(&self) -> String {
+        let (Some((sent, shown)), now) = (self.clock, Instant::now()) else { return String::new() };
+        (shown + millis(now.saturating_duration_since(sent) + self.response_timeout)).to_string()
     }
 
     fn add(&self, pipeline: &mut Pipeline, command: &Command) {
@@ -216,7 +244,8 @@ impl PublishLink {
                     .arg(heartbeat.epoch)
                     .arg(json)
                     .arg(self.keys.heartbeat())
-                    .arg("PUBLISH");
+                    .arg("PUBLISH")
+                    .arg(self.deadline());
             }
         }
     }
@@ -299,7 +328,19 @@ fn scripted(value: Value) -> Result<Reply, BusError> {
             let epoch = items.get(1).and_then(text).and_then(|text| text.parse().ok());
             epoch.map(|epoch| Reply::Fenced(Epoch(epoch))).ok_or_else(|| unexpected(&value))
         }
+        Some(Value::Int(3)) => Ok(Reply::TooLate),
         _ => Err(unexpected(&value)),
+    }
+}
+
+/// The server's clock, in the answer to a heartbeat.
+fn clock(value: &Value) -> Option<u64> {
+    match value {
+        Value::Array(items) => match &items[..] {
+            [Value::Int(0 | 3), shown] => text(shown)?.parse().ok(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

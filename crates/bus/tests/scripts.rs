@@ -8,7 +8,7 @@ use rowcast_bus::{
     BusConfig, BusError, Command, Keys, PublishLink, Range, ReadLink, Refusal, Reply, Retention, subscribe,
 };
 use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, Record, RecordKind, RoomName, StreamId};
-use rowcast_sandbox::{Redis, RedisOptions, Signal};
+use rowcast_sandbox::{Link, Proxy, Redis, RedisOptions, Signal};
 
 const STREAM: StreamId = StreamId(0xa1);
 const OTHER: StreamId = StreamId(0xb2);
@@ -166,6 +166,40 @@ async fn a_claim_stands_until_it_is_flushed_or_a_newer_leader_comes() -> Result<
     assert_eq!(bench.run(Command::Check(Epoch(10))).await?, Reply::Moved);
     assert_eq!(bench.link.claim(Epoch(3), None).await?, Reply::Done);
     assert_eq!(bench.run(Command::Check(Epoch(10))).await?, Reply::Moved, "an older leader's is not its own");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_was_held_up_on_its_way_is_not_published() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    let proxy = Proxy::start(format!("127.0.0.1:{}", bench.redis.port()))?;
+    let config = BusConfig::new(format!("redis://{}", proxy.address()), Keys::new("rowcast", "test"));
+    let retention = Retention {
+        log_entries: 100,
+        log_lifetime: Duration::from_secs(60),
+        head_lifetime: Duration::from_secs(600),
+    };
+    let mut link = PublishLink::connect(&config, retention).await?;
+    link.identity().await?;
+    let beat = |generation| [Command::Heartbeat(heartbeat(1, generation))];
+    assert_eq!(link.run(&beat(1)).await?, [Reply::Done]);
+    assert_eq!(link.run(&beat(2)).await?, [Reply::Done], "the clock of the last answer counts");
+    proxy.set(Link::Held);
+    link.run(&beat(3)).await.expect_err("no answer in time");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    proxy.set(Link::Through);
+    let mut raw = bench.raw.clone();
+    let mut carried_out = async || {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut raw).await?;
+        anyhow::ensure!(stats.contains("cmdstat_evalsha:calls=3"), "{stats}");
+        anyhow::Ok(())
+    };
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while let Err(error) = carried_out().await {
+        assert!(tokio::time::Instant::now() < end, "it never arrived: {error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.read.last_heartbeat().await?, Some(heartbeat(1, 2)), "it arrived, and says nothing");
     Ok(())
 }
 

@@ -120,7 +120,7 @@ pub(crate) async fn recognise_redis(
         Ok(Reply::Done) => known.redis = RedisHistory { claimed: Some(epoch), raised: false },
         Ok(Reply::Fenced(newer)) => term.core().publisher.fence(newer),
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
-        Ok(Reply::Moved | Reply::Synced { .. }) => {
+        Ok(Reply::Moved | Reply::TooLate | Reply::Synced { .. }) => {
             return Ok(Err(refusal("CLAIMED", "somebody else has claimed it at this moment".to_owned())));
         }
         Err(error) => return Ok(Err(error)),

@@ -354,7 +354,7 @@ impl Publisher {
             Reply::Refused(refusal) if refusal.code == "NOSCRIPT" => outcome.scripts_missing = true,
             Reply::Refused(refusal) => outcome.refused.push(refusal),
             Reply::Moved => outcome.moved += 1,
-            Reply::Done | Reply::Synced { .. } => {}
+            Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }
 

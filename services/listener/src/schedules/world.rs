@@ -361,7 +361,7 @@ impl World {
             Reply::Done if matches!(command, Command::Create { replaces: Some(_), .. }) => {
                 self.seen.renewed += 1
             }
-            Reply::Done | Reply::Synced { .. } => {}
+            Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }
 
