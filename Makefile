@@ -13,7 +13,7 @@ FAULTS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
 
-.PHONY: help setup build demo test test-long docs bench-latency bench-writepath torture spike-socket fmt lint clean
+.PHONY: help setup build demo test test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ torture: setup ## All of Rowcast under seeded faults, and whether each promise w
 
 bench-takeover: setup ## How long nobody publishes when a leader is killed, stopped or ended: 30 times each (about 5 minutes)
 	cargo test --release -p rowcast-listener --test takeover_times -- --ignored --nocapture
+
+mutants: setup ## Take out one mechanism at a time and show that a test fails without it (about 6 minutes)
+	@scripts/mutants.py
 
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
