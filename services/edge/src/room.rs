@@ -247,16 +247,19 @@ impl<T> Room<T> {
         vec![self.load()]
     }
 
+    /// Whether a head can be so, if it was read after the room stood at `then` and everything that was published
+    /// before it was read has arrived since. A room that is not live is being read anyway.
+    pub fn agrees_with(&self, then: Offset, head: Option<Head>) -> bool {
+        self.phase != Phase::Live
+            || match head {
+                None => self.stream == StreamId::NONE,
+                Some(head) => head.stream == self.stream && head.offset <= self.offset && head.offset >= then,
+            }
+    }
+
     /// A sweep read the head, asked for when the room stood at `then`.
     pub fn head_seen(&mut self, then: Offset, head: Option<Head>) -> Vec<Action<T>> {
-        if self.phase != Phase::Live {
-            return Vec::new();
-        }
-        let as_it_should_be = match head {
-            None => self.stream == StreamId::NONE,
-            Some(head) => head.stream == self.stream && head.offset <= self.offset && head.offset >= then,
-        };
-        if as_it_should_be {
+        if self.agrees_with(then, head) {
             return Vec::new();
         }
         self.gaps += 1;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use rowcast_protocol::Heartbeat;
 use rowcast_sandbox::{Link, Proxy};
 use serde_json::{Value, json};
-use support::{Client, Edge, LIMIT, Leader, Stage, heartbeat};
+use support::{Client, Edge, LIMIT, Leader, Stage, heartbeat, patient};
 
 /// The promise is five seconds; the rest is for a loaded machine.
 const PROMISED: Duration = Duration::from_secs(8);
@@ -128,7 +128,7 @@ async fn one_edges_subscription_that_is_killed_is_made_again_and_what_it_missed_
     client.live_from(&welcome).await?;
     leader.append("m1", "t", json!(0)).await?;
     client.next_of("event").await?;
-    let mut redis = stage.redis.connection().await?;
+    let mut redis = patient(&stage.redis).await?;
     let clients: String =
         ::redis::cmd("CLIENT").arg(&["LIST", "TYPE", "pubsub"]).query_async(&mut redis).await?;
     let id = clients.split_whitespace().find_map(|field| field.strip_prefix("id=")).context("one")?;

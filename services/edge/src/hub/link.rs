@@ -7,7 +7,7 @@ use rand::RngExt;
 use rowcast_bus::{BusConfig, BusError, Message, Range, ReadLink, Subscription, Subscriptions, subscribe};
 use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName};
 
-use super::{Done, Hub, Link, Read, next_message};
+use super::{Done, Doubt, Hub, Link, Read, next_message};
 use crate::room::Room;
 use crate::worker::{Ticket, now};
 
@@ -19,6 +19,9 @@ const READS: usize = 256;
 
 /// Messages taken from Redis before the hub looks at anything else.
 const BURST: usize = 256;
+
+/// Bursts of messages that are taken before heads are judged.
+const BURSTS_BEFORE_DOUBT: usize = 64;
 
 /// A room that cannot be read is tried again so often, with so many entries.
 const RETRY_ROOM: Duration = Duration::from_secs(1);
@@ -267,19 +270,18 @@ impl Hub {
                 self.reads.push_back((name, read));
                 self.read_more();
             }
-            Done::Heads(number, asked, result) if number == self.link_number => {
-                self.sweeping = false;
-                match result {
-                    Ok(heads) => {
-                        for ((name, then), head) in asked.into_iter().zip(heads) {
-                            // One that cannot be read is reported when the room is.
-                            let head = head.unwrap_or(None);
-                            self.with_room(&name, |room| room.head_seen(then, head)).await;
-                        }
-                    }
-                    Err(error) => self.lost(&error.to_string()).await,
+            Done::Heads(number, asked, result) if number == self.link_number => match result {
+                Ok(heads) => {
+                    // A head that cannot be read is reported when the room is.
+                    let heads = heads.into_iter().map(|head| head.unwrap_or(None));
+                    self.doubt(asked.into_iter().zip(heads).map(|((name, then), head)| (name, then, head)));
                 }
-            }
+                Err(error) => self.lost(&error.to_string()).await,
+            },
+            Done::Doubts(number, doubts, result) if number == self.link_number => match result {
+                Ok(()) => self.settle_doubts(doubts).await,
+                Err(error) => self.lost(&error.to_string()).await,
+            },
             Done::State(number, name, join, result) => {
                 match result {
                     Ok(Some(heartbeat)) => self.hear_generation(heartbeat.generation()).await,
@@ -307,9 +309,42 @@ impl Hub {
             Done::Subscribed(..)
             | Done::Loaded(..)
             | Done::Heads(..)
+            | Done::Doubts(..)
             | Done::Retry(..)
             | Done::Pinged(..)
             | Done::Unsubscribed(..) => {}
+        }
+    }
+
+    /// Heads are read on another connection than messages arrive on, and can be ahead of those that are on their way.
+    /// Behind the answer to a ping, they have arrived.
+    fn doubt(&mut self, heads: impl Iterator<Item = Doubt>) {
+        let stands = |(name, then, head): &Doubt| {
+            self.rooms.get(name).is_none_or(|entry| entry.room.agrees_with(*then, *head))
+        };
+        let doubts: Vec<_> = heads.filter(|doubt| !stands(doubt)).collect();
+        let Some(link) = &self.link else { return };
+        if doubts.is_empty() {
+            self.sweeping = false;
+            return;
+        }
+        let (mut subscriptions, number) = (link.subscriptions.clone(), self.link_number);
+        self.work.push(async move { Done::Doubts(number, doubts, subscriptions.ping().await) }.boxed());
+    }
+
+    async fn settle_doubts(&mut self, doubts: Vec<Doubt>) {
+        self.sweeping = false;
+        let number = self.link_number;
+        for turn in 0.. {
+            let Some(next) = next_message(&mut self.link).now_or_never() else { break };
+            self.take_messages(next).await;
+            // Where messages come without end, a lost one shows in what follows it.
+            if self.link_number != number || turn == BURSTS_BEFORE_DOUBT {
+                return;
+            }
+        }
+        for (name, then, head) in doubts {
+            self.with_room(&name, |room| room.head_seen(then, head)).await;
         }
     }
 

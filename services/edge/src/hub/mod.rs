@@ -67,6 +67,9 @@ struct Link {
     unchecked: HashSet<RoomName>,
 }
 
+/// A room, where it stood when its head was asked for, and the head.
+type Doubt = (RoomName, Offset, Option<Head>);
+
 enum Done {
     Connected(Result<(ReadLink, Subscriptions, Subscription, Option<Heartbeat>), BusError>),
     Subscribed(u64, Vec<RoomName>, Result<(), BusError>),
@@ -74,6 +77,8 @@ enum Done {
     Loaded(u64, RoomName, Result<Loaded, BusError>),
     Page(u64, RoomName, Ticket, Cursor, Result<Loaded, BusError>),
     Heads(u64, Vec<(RoomName, Offset)>, Result<Vec<Result<Option<Head>, BusError>>, BusError>),
+    /// Heads that rooms did not agree with, and that what was published before has arrived since.
+    Doubts(u64, Vec<Doubt>, Result<(), BusError>),
     Retry(u64, RoomName, Read),
     State(u64, RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
     Pinged(u64, Result<(), BusError>),

@@ -257,6 +257,12 @@ fn retention(log_entries: u64) -> Retention {
     Retention { log_entries, log_lifetime, head_lifetime }
 }
 
+/// A connection that gives Redis all the time that a loaded machine needs.
+pub async fn patient(server: &Redis) -> Result<redis::aio::MultiplexedConnection> {
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
+    Ok(redis::Client::open(server.url())?.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
 /// What a leader says to which nothing is wrong.
 pub fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
     Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None }
@@ -305,7 +311,7 @@ impl Leader {
     }
 
     /// The same in many rooms at once.
-    pub async fn append_unheard_to(&mut self, redis: &Redis, rooms: &[&str], data: Value) -> Result<()> {
+    pub async fn append_unheard_to(&mut self, server: &Redis, rooms: &[&str], data: Value) -> Result<()> {
         let mut all = redis::pipe();
         all.atomic();
         for &room in rooms {
@@ -322,7 +328,7 @@ impl Leader {
             all.arg("i").arg(id.to_string()).arg("r").arg(record);
             self.rooms.insert(room.to_owned(), (stream, offset));
         }
-        Ok(all.query_async::<()>(&mut redis.connection().await?).await?)
+        Ok(all.query_async::<()>(&mut patient(server).await?).await?)
     }
 
     /// Appends events in one pipeline.
