@@ -82,6 +82,8 @@ pub enum Reply {
         since_append: Duration,
         /// The ids of the last events, newest first.
         ids: Vec<EventId>,
+        /// Those of them in whose place stands a resync.
+        resyncs: Vec<EventId>,
     },
     /// Appended or created; for a heartbeat: published; for a check or a claim: it stands.
     Done,
@@ -350,7 +352,12 @@ fn unexpected(value: &Value) -> BusError {
 
 fn synced(items: &[Value]) -> Option<Reply> {
     if items.is_empty() {
-        return Some(Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() });
+        return Some(Reply::Synced {
+            head: None,
+            since_append: Duration::ZERO,
+            ids: Vec::new(),
+            resyncs: Vec::new(),
+        });
     }
     let [stream, offset, epoch, since, Value::Array(ids)] = items else {
         return None;
@@ -361,11 +368,21 @@ fn synced(items: &[Value]) -> Option<Reply> {
         epoch: Epoch(text(epoch)?.parse().ok()?),
     };
     let since: i64 = text(since)?.parse().ok()?;
-    let ids = ids.iter().map(|id| text(id)?.parse().ok()).collect::<Option<Vec<EventId>>>()?;
+    let mut resyncs = Vec::new();
+    let mut parse = |id: &Value| {
+        let id = text(id)?;
+        let event = id.trim_start_matches('!').parse().ok()?;
+        if id.starts_with('!') {
+            resyncs.push(event);
+        }
+        Some(event)
+    };
+    let ids = ids.iter().map(&mut parse).collect::<Option<Vec<EventId>>>()?;
     Some(Reply::Synced {
         head: Some(head),
         since_append: Duration::from_millis(u64::try_from(since).unwrap_or(0)),
         ids,
+        resyncs,
     })
 }
 

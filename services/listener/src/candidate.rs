@@ -20,8 +20,8 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a standby asks whether Redis answers, and how soon again where it does not.
 const REDIS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REDIS_RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// A term of this length was not a failed attempt.
-const STABLE: Duration = Duration::from_secs(10);
+/// A term of this length was not a failed attempt: whoever was paused, or cut off, stands in line again at once.
+const STABLE: Duration = Duration::from_secs(2);
 
 /// What everything in a listener is given.
 pub(crate) struct Setting {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Clocks of PostgreSQL, Redis and the leader run at their own speed; ages closer than this are not compared.
 const AGE_MARGIN: Duration = Duration::from_secs(1);
 
-/// A moment in the past; `None` is one before all that this machine's clock can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A moment in the past; `None` is one before all that this machine's clock can tell, and comes first in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Past(Option<Instant>);
 
 impl Past {

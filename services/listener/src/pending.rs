@@ -1,58 +1,44 @@
-//! Rows that are not published yet, in the order of their coming (which is not quite that of their
-//! visibility): how many, and how long the oldest has waited.
-
-use std::collections::VecDeque;
+//! Rows that are not published yet: how many, and how long the oldest has waited.
 
 use crate::past::Past;
 
-/// The rows, by the number that each is given when it comes.
+/// The rows, each in a place that is its own until it goes. As many places as there ever were rows at once.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// Since when each row is visible; `None` once it has gone. The first one never has.
-    rows: VecDeque<Option<Past>>,
-    first: u64,
-    len: usize,
-    /// By number the rows that became visible before all that came after them: the first is the oldest.
-    oldest: VecDeque<(u64, Past)>,
+    /// Since when the row in each place is visible.
+    rows: Vec<Option<Past>>,
+    vacant: Vec<usize>,
 }
 
 impl Pending {
-    /// A row came.
-    pub fn add(&mut self, visible: Past) -> u64 {
-        self.rows.push_back(Some(visible));
-        self.len += 1;
-        let sequence = self.first + self.rows.len() as u64 - 1;
-        while self.oldest.back().is_some_and(|(_, later)| later.or_later(visible) == *later) {
-            self.oldest.pop_back();
+    /// A row came; says in which place it is.
+    pub fn add(&mut self, visible: Past) -> usize {
+        match self.vacant.pop() {
+            Some(place) => {
+                self.rows[place] = Some(visible);
+                place
+            }
+            None => {
+                self.rows.push(Some(visible));
+                self.rows.len() - 1
+            }
         }
-        self.oldest.push_back((sequence, visible));
-        sequence
     }
 
     /// A row went.
-    pub fn remove(&mut self, sequence: u64) {
-        let index = usize::try_from(sequence - self.first).expect("a row's number is not below the first's");
-        if self.rows[index].take().is_some() {
-            self.len -= 1;
-        }
-        while let Some(None) = self.rows.front() {
-            self.rows.pop_front();
-            self.first += 1;
-        }
-        while self.oldest.front().is_some_and(|(sequence, _)| *sequence < self.first) {
-            self.oldest.pop_front();
-        }
+    pub fn remove(&mut self, place: usize) {
+        self.rows[place].take().expect("a row goes once");
+        self.vacant.push(place);
     }
 
     /// How many are here.
     pub fn len(&self) -> usize {
-        self.len
+        self.rows.len() - self.vacant.len()
     }
 
-    /// Since when the oldest of them has been visible. While the first to come waits, one that came after it and has
-    /// gone may count.
+    /// Since when the oldest of them has been visible. Looks at all, so it is for once a second.
     pub fn oldest(&self) -> Option<Past> {
-        self.oldest.front().map(|(_, visible)| *visible)
+        self.rows.iter().flatten().min().copied()
     }
 }
 
@@ -63,18 +49,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_counts_though_it_came_later() {
+    fn the_oldest_counts_whenever_it_came() {
         let start = Instant::now();
         let at = |seconds| Past::at(start + Duration::from_secs(seconds));
         let mut pending = Pending::default();
-        let numbers = [5, 3, 4, 9].map(|seconds| pending.add(at(seconds)));
+        let [five, three, four, nine] = [5, 3, 4, 9].map(|seconds| pending.add(at(seconds)));
         assert_eq!(pending.oldest(), Some(at(3)));
-        pending.remove(numbers[0]);
+        pending.remove(five);
         assert_eq!(pending.oldest(), Some(at(3)));
-        pending.remove(numbers[1]);
+        pending.remove(three);
         assert_eq!(pending.oldest(), Some(at(4)));
-        pending.remove(numbers[3]);
-        pending.remove(numbers[2]);
+        let before_all = pending.add(Past::ago(start, Duration::MAX));
+        assert_eq!(pending.oldest(), Some(Past::ago(start, Duration::MAX)));
+        [before_all, nine, four].into_iter().for_each(|place| pending.remove(place));
         assert_eq!((pending.oldest(), pending.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_row_that_is_stuck_costs_nothing_however_many_go_by() {
+        let mut pending = Pending::default();
+        pending.add(Past::at(Instant::now()));
+        for _ in 0..10_000 {
+            let place = pending.add(Past::at(Instant::now()));
+            pending.remove(place);
+        }
+        assert_eq!((pending.len(), pending.rows.len()), (1, 2));
     }
 }

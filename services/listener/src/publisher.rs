@@ -125,9 +125,9 @@ impl Publisher {
         if row.written.is_some() && self.catching_up.is_some() {
             self.catching_up = Some(row.id.row);
         }
-        let sequence = self.pending.add(row.visible);
+        let place = self.pending.add(row.visible);
         let Ok(name) = RoomName::parse(&row.room) else {
-            self.pending.remove(sequence);
+            self.pending.remove(place);
             self.undeleted += 1;
             let poison = Some("unusable room name");
             self.published.push(Published { id: row.id, round: Some(row.round), poison, slot: None });
@@ -137,7 +137,7 @@ impl Publisher {
         let entry = Entry {
             id: row.id,
             round: row.round,
-            sequence,
+            place,
             content: self.content(&row),
             doubt: row.written.map(|since| Doubt { since, foreign: true }),
         };
@@ -302,14 +302,14 @@ impl Publisher {
 
     fn on_reply(&mut self, around: &Surroundings, flight: &Flight, reply: Reply, outcome: &mut Outcome) {
         match (flight, reply) {
-            (Flight::Sync(slot), Reply::Synced { head, since_append, ids }) => {
+            (Flight::Sync(slot), Reply::Synced { head, since_append, ids, resyncs }) => {
                 if let Some(head) = head
                     && head.epoch > self.epoch
                 {
                     self.fence(head.epoch);
                     return self.rooms.get(*slot).sync_failed();
                 }
-                let (found, unread) = self.rooms.get(*slot).synced(around, head, since_append, ids);
+                let (found, unread) = self.rooms.get(*slot).synced(around, head, since_append, ids, &resyncs);
                 for entry in found {
                     self.publish(*slot, &entry);
                 }
@@ -369,7 +369,7 @@ impl Publisher {
     }
 
     fn publish(&mut self, slot: usize, entry: &Entry) {
-        self.pending.remove(entry.sequence);
+        self.pending.remove(entry.place);
         self.undeleted += 1;
         let poison = match entry.content {
             Content::Poison(reason) => Some(reason),

@@ -15,8 +15,8 @@ use crate::past::Past;
 pub(crate) struct Entry {
     pub id: EventId,
     pub round: u64,
-    /// Its place among all rows that the publisher was given.
-    pub sequence: u64,
+    /// Its place among those that are not published.
+    pub place: usize,
     pub content: Content,
     pub doubt: Option<Doubt>,
 }
@@ -308,13 +308,15 @@ impl Room {
     }
 
     /// Takes the answer to the question for the head; gives back the rows that are in the log already, and the ids there
-    /// of rows that are still to be read.
+    /// of rows that are still to be read. Resyncs are not among these: a row that became one is read, to be kept as a dead
+    /// letter.
     pub fn synced(
         &mut self,
         around: &Surroundings,
         head: Option<Head>,
         since_append: Duration,
         ids: Vec<EventId>,
+        resyncs: &[EventId],
     ) -> (Vec<Entry>, Vec<EventId>) {
         let State::Syncing { asked } = self.state else {
             return Default::default();
@@ -332,7 +334,7 @@ impl Room {
             return Default::default();
         }
         let covered = ids.len() as u64 >= head.offset.0.min(asked as u64);
-        let found = self.take_found(around, ids);
+        let found = self.take_found(around, ids, resyncs);
         if !covered {
             let until = Past::ago(around.now, since_append);
             self.unknown_until = Some(until);
@@ -348,7 +350,12 @@ impl Room {
         found
     }
 
-    fn take_found(&mut self, around: &Surroundings, ids: Vec<EventId>) -> (Vec<Entry>, Vec<EventId>) {
+    fn take_found(
+        &mut self,
+        around: &Surroundings,
+        ids: Vec<EventId>,
+        resyncs: &[EventId],
+    ) -> (Vec<Entry>, Vec<EventId>) {
         let mut found = Vec::new();
         let mut ids: HashSet<EventId> = ids.into_iter().collect();
         if self.doubts > 0 {
@@ -360,6 +367,7 @@ impl Room {
         let mut unread: Vec<EventId> = Vec::new();
         if let Some(read) = around.catching_up {
             unread.extend(ids.into_iter().filter(|id| id.row > read && self.seen.insert(*id)));
+            unread.retain(|id| !resyncs.contains(id));
             self.undeleted += unread.len();
         }
         (found, unread)

@@ -5,7 +5,7 @@ mod common;
 use anyhow::Result;
 use common::{PATIENCE, System};
 use rowcast_protocol::RecordKind;
-use rowcast_sandbox::{Launch, wait_for};
+use rowcast_sandbox::{Launch, Signal, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committed_rows_reach_their_rooms_in_order_once_and_leave_the_outbox() -> Result<()> {
@@ -93,6 +93,40 @@ async fn poison_becomes_a_dead_letter_and_a_resync_in_its_place() -> Result<()> 
     system.expect_query("SELECT count(*) FROM rowcast.dead_letter WHERE reason <> ''", 2).await?;
     let metric = "rowcast_listener_dead_letters_total{reason=\"unusable event type\"}";
     assert_eq!(listener.metric(metric).await?, 1.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_kept_though_its_leader_dies_before_it_could_keep_it() -> Result<()> {
+    let system = System::start().await?;
+    let first = system.listener("first").await?;
+    first.expect_leading().await?;
+    let holder = system.postgres.connect("app").await?;
+    holder.batch_execute("BEGIN; LOCK TABLE rowcast.dead_letter").await?;
+    let records = async |room: &str, count: usize| {
+        wait_for(format!("{count} records in {room}"), PATIENCE, || async {
+            let found = system.load(room).await?.records.len();
+            anyhow::ensure!(found >= count, "{found} records");
+            anyhow::Ok(found)
+        })
+        .await
+    };
+    // The first one holds up all deletion; the second one stands far behind others in its room.
+    let poison = "INSERT INTO rowcast.outbox (room, type, data) VALUES ($1, repeat('t', 201), '{}')";
+    system.database.execute(poison, &[&"first"]).await?;
+    records("first", 1).await?;
+    system.publish("m", 0..60).await?;
+    system.database.execute(poison, &[&"m"]).await?;
+    records("m", 61).await?;
+    first.process.signal(Signal::KILL)?;
+    first.process.wait_exit(PATIENCE).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 62).await?;
+    holder.batch_execute("COMMIT").await?;
+    // It sees the log before it has read the row that stands for a resync there.
+    let _second = system.listener_with("second", &[("ROWCAST_LISTENER__READ_ROWS", "1")]).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.outbox", 0).await?;
+    system.expect_query("SELECT count(*) FROM rowcast.dead_letter", 2).await?;
+    assert_eq!(records("m", 61).await?, 61, "nothing twice");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use common::{Listener, PATIENCE, System};
 use rowcast_bus::{Head, Range, ReadLink};
 use rowcast_protocol::RoomName;
-use rowcast_sandbox::{Connection, Signal, wait_until};
+use rowcast_sandbox::{Connection, Signal, http_get, wait_until};
 use tokio::sync::oneshot;
 
 const ROUNDS: usize = 30;
@@ -89,7 +89,11 @@ impl Bench {
         if signal == Signal::STOP {
             self.standby.process.signal(Signal::CONT)?;
             let old = &self.standby;
-            wait_until("it is a standby again", PATIENCE, || async { !old.leads().await }).await?;
+            wait_until("it is a standby again", PATIENCE, || async {
+                let ready = matches!(http_get(&old.admin, "/ready").await, Ok((200, _)));
+                ready && !old.leads().await
+            })
+            .await?;
         } else {
             self.standby.process.wait_exit(PATIENCE).await?;
             self.standby = self.system.listener(&format!("listener-{}", self.round)).await?;

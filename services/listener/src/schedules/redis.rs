@@ -143,12 +143,17 @@ impl Redis {
     fn sync(&mut self, room: &str, last: usize, now: Instant) -> Reply {
         let room = self.rooms.entry(room.to_owned()).or_default();
         if room.head.is_none() {
-            return Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new() };
+            return Reply::Synced {
+                head: None,
+                since_append: Duration::ZERO,
+                ids: Vec::new(),
+                resyncs: Vec::new(),
+            };
         }
         assert!(last > 0, "XREVRANGE COUNT 0 is an error");
         let since_append = room.appended_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let ids = room.log.iter().rev().take(last).copied().collect();
-        Reply::Synced { head: room.head, since_append, ids }
+        Reply::Synced { head: room.head, since_append, ids, resyncs: Vec::new() }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the arguments of the script")]
