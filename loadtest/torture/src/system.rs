@@ -62,7 +62,9 @@ impl System {
         let path: PathBuf =
             plan.dir.clone().or(own.as_ref().map(|own| own.path().to_owned())).context("one of both")?;
         let folder = DevFolder::open(Some(&path), say)?;
-        let Database { postgres, url: database_url, listener_url } = database::start(&folder, say).await?;
+        // Checking a password costs a build without optimisation more than all else that it does to connect.
+        let Database { postgres, url: database_url, listener_url } =
+            database::start(&folder, None, say).await?;
         let redis = Redis::start(RedisOptions {
             folder: Some(folder.path().join("redis")),
             persistence: Persistence::Snapshot,

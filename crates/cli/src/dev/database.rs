@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use rowcast_sandbox::{Postgres, PostgresOptions};
+use rowcast_store::{Report, StoreError};
 
 use super::folder::DevFolder;
 use super::say::Say;
@@ -24,27 +25,26 @@ pub struct Database {
     pub listener_url: String,
 }
 
-/// Starts the server, makes what is not there yet, and migrates.
+/// Starts the server, makes what is not there yet, and migrates. Without a password, everybody on this machine is trusted.
 ///
 /// # Errors
 /// When one of these fails.
-pub async fn start(folder: &DevFolder, say: Say) -> anyhow::Result<Database> {
+pub async fn start(folder: &DevFolder, password: Option<&str>, say: Say) -> anyhow::Result<Database> {
     let place = folder.path().join("postgres");
     if !place.join("data").exists() {
         say.line("making PostgreSQL's data folder");
     }
-    let password = folder.secrets().password.clone();
     let options = PostgresOptions {
         folder: Some(place),
         durable: true,
-        password: Some(password.clone()),
+        password: password.map(str::to_owned),
         ..PostgresOptions::default()
     };
     let postgres = Postgres::start(options).await?;
     say.line(&format!("PostgreSQL answers on 127.0.0.1:{}", postgres.port()));
-    make_roles(&postgres, &password).await.context("making roles and database")?;
-    let url = postgres.url_with(OWNER, Some(&password), DATABASE);
-    let report = rowcast_store::migrate(&url).await.context("migrating")?;
+    make_roles(&postgres, password).await.context("making roles and database")?;
+    let url = postgres.url_with(OWNER, password, DATABASE);
+    let report = migrate(&url).await.context("migrating")?;
     say.line(&format!(
         "the schema is at version {} ({} migrations applied)",
         report.version,
@@ -57,19 +57,33 @@ pub async fn start(folder: &DevFolder, say: Say) -> anyhow::Result<Database> {
         .batch_execute(&grant)
         .await
         .context("granting the listener's rights")?;
-    let listener_url = postgres.url_with(LISTENER, Some(&password), DATABASE);
+    let listener_url = postgres.url_with(LISTENER, password, DATABASE);
     Ok(Database { postgres, url, listener_url })
 }
 
-async fn make_roles(postgres: &Postgres, password: &str) -> anyhow::Result<()> {
+/// The server is there; on a machine that has much else to do, it may take its time for a session.
+async fn migrate(url: &str) -> Result<Report, StoreError> {
+    let mut attempts = 10;
+    loop {
+        match rowcast_store::migrate(url).await {
+            Err(StoreError::ConnectTimeout(_) | StoreError::NoSecondSession(_)) if attempts > 0 => {
+                attempts -= 1
+            }
+            migrated => return migrated,
+        }
+    }
+}
+
+async fn make_roles(postgres: &Postgres, password: Option<&str>) -> anyhow::Result<()> {
     let connection = postgres.connect("postgres").await?;
+    let password = password.map(|password| format!("PASSWORD '{password}'")).unwrap_or_default();
     for (role, rights) in [(OWNER, "SUPERUSER"), (LISTENER, "NOSUPERUSER")] {
         // The password holds hexadecimal digits only.
         let text = format!(
             "DO $$ BEGIN
                 IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role}; END IF;
             END $$;
-            ALTER ROLE {role} LOGIN {rights} PASSWORD '{password}'"
+            ALTER ROLE {role} LOGIN {rights} {password}"
         );
         connection.batch_execute(&text).await?;
     }

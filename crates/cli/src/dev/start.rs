@@ -46,7 +46,8 @@ pub async fn everything(args: &DevArgs, folder: &DevFolder, say: Say) -> anyhow:
         folder.path().display()
     ));
     let front = front(args, folder, edge, say);
-    let (database, (redis, edges, balancer)) = tokio::try_join!(database::start(folder, say), front)?;
+    let (database, (redis, edges, balancer)) =
+        tokio::try_join!(database::start(folder, Some(&folder.secrets().password), say), front)?;
 
     let redis_url = redis.url();
     let setting = ListenerSetting { database_url: &database.listener_url, redis_url: &redis_url };
