@@ -333,10 +333,15 @@ impl Leader {
 
     /// Appends events in one pipeline.
     pub async fn append_all(&mut self, room: &str, event_type: &str, all: Vec<Value>) -> Result<Vec<String>> {
-        let name = RoomName::parse(room)?;
+        self.append_each(event_type, all.into_iter().map(|data| (room, data)).collect()).await
+    }
+
+    /// Appends events of any rooms in one pipeline.
+    pub async fn append_each(&mut self, event_type: &str, all: Vec<(&str, Value)>) -> Result<Vec<String>> {
         let mut commands = Vec::new();
         let mut ids = Vec::new();
-        for data in all {
+        for (room, data) in all {
+            let name = RoomName::parse(room)?;
             self.next += 1;
             let occurred_at = Micros::from_system_time(std::time::SystemTime::now()).0;
             let id = EventId { row: self.next, occurred_at };
@@ -346,7 +351,7 @@ impl Leader {
             self.rooms.insert(room.to_owned(), (stream, expected.next()));
             let (kind, event_type) = (RecordKind::Event, event_type.to_owned());
             let record = Record { kind, stream, offset: expected.next(), id, event_type, fragment }.encode();
-            let (room, epoch) = (name.clone(), Epoch(self.epoch));
+            let (room, epoch) = (name, Epoch(self.epoch));
             commands.push(match known {
                 Some(_) => Command::Append { room, epoch, stream, expected, id, record },
                 None => Command::Create { room, epoch, stream, replaces: None, id, record },
