@@ -324,7 +324,9 @@ impl Session {
             return false;
         }
         membership.cursor = answer.cursor;
-        membership.told = answer.cursor.offset;
+        if membership.standing == Standing::New || answer.resync.is_some() {
+            membership.told = answer.cursor.offset;
+        }
         if membership.standing == Standing::New {
             membership.start = answer.cursor;
             membership.resumed = answer.resumed;
@@ -610,6 +612,10 @@ impl Session {
                 self.watch_life(now);
                 self.tell_cursors(now);
                 self.note_age(now);
+                if self.behind_since.is_some() || self.hold_until.is_some() {
+                    // A room in which it was behind may have been left.
+                    self.note_standing(now);
+                }
                 self.show_light(now);
             }
             _ => {}

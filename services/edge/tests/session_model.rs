@@ -1,9 +1,10 @@
 //! The session's state machine under seeded schedules: rooms answered in any order, slow and fast sockets, pages
-//! that do not reach the end, resyncs, refreshes that leave and join rooms.
+//! that do not reach the end, resyncs, refreshes that leave and join rooms, cursors of every kind to resume from,
+//! filters, and a light that turns on and off.
 //!
 //! The oracle is a client that knows only what the socket sends it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,15 +46,21 @@ fn identity(rooms: &[usize]) -> Identity {
     }
 }
 
+/// A filtering session wants every third event.
+fn is_wanted(offset: u64) -> bool {
+    offset.is_multiple_of(3)
+}
+
 fn event(name: &RoomName, generation: u64, offset: u64) -> Arc<Event> {
+    let event_type = if is_wanted(offset) { "t" } else { "u" };
     let id = EventId { row: offset.cast_signed(), occurred_at: 0 };
     let record = Record {
         kind: RecordKind::Event,
         stream: StreamId(2),
         offset: Offset(offset),
         id,
-        event_type: "t".into(),
-        fragment: event_fragment(id, "t", "{}", None, false).into(),
+        event_type: event_type.into(),
+        fragment: event_fragment(id, event_type, "{}", None, false).into(),
     };
     Event::compose(name, Generation(generation), record)
 }
@@ -64,7 +71,10 @@ struct World {
     now: Now,
     session: Session,
     generation: u64,
+    light: Light,
     heads: HashMap<RoomName, u64>,
+    /// Where rooms were when the light was turned on last.
+    lit: HashMap<RoomName, u64>,
     asked: VecDeque<(RoomName, Resume, u32)>,
     client: Client,
 }
@@ -77,10 +87,18 @@ struct Client {
     cursors: BTreeMap<String, Cursor>,
     events: u64,
     resyncs: u64,
+    /// What it came with, and the rooms of which it is to be told resync for that.
+    brought: BTreeMap<String, String>,
+    owed: BTreeSet<String>,
+    filters: bool,
+    /// It is never given other rooms: of those that it is losing it would not know.
+    stays: bool,
+    live: bool,
+    lights: u64,
 }
 
 impl Client {
-    fn receive(&mut self, outgoing: Outgoing) {
+    fn receive(&mut self, outgoing: Outgoing, lit: &HashMap<RoomName, u64>) {
         let frame: Value = match outgoing {
             Outgoing::Event(event) => serde_json::from_slice(event.json()).expect("JSON"),
             Outgoing::Text(text) | Outgoing::Status(text) => serde_json::from_slice(&text).expect("JSON"),
@@ -93,6 +111,14 @@ impl Client {
             "welcome" => {
                 assert!(!std::mem::replace(&mut self.welcomed, true), "welcomed twice");
                 self.take_rooms(&frame, cursor);
+                self.live = frame["live"] == true;
+                for (room, brought) in &self.brought {
+                    if frame["rooms"][room]["resumed"] == true {
+                        assert_eq!(frame["rooms"][room]["cursor"], **brought, "resumed somewhere else");
+                    } else {
+                        self.owed.insert(room.clone());
+                    }
+                }
             }
             "refreshed" => {
                 self.refreshes += 1;
@@ -109,20 +135,47 @@ impl Client {
             }
             "event" => {
                 assert!(self.welcomed, "an event before the welcome");
-                let old = self.cursors.get_mut(&name).expect("only rooms that were named");
+                assert!(!self.owed.contains(&name), "an event in place of the resync");
                 let new = cursor(&frame);
-                assert_eq!(new.offset, old.offset.next(), "lost, doubled or out of order in {name}");
-                *old = new;
+                self.pass_over(&name, new.offset.0);
+                self.cursors.insert(name, new);
                 self.events += 1;
+            }
+            "cursor" => {
+                let new = cursor(&frame);
+                self.pass_over(&name, new.offset.0 + 1);
+                self.cursors.insert(name, new);
             }
             "resync" => {
                 assert!(self.welcomed);
                 self.resyncs += 1;
+                self.owed.remove(&name);
                 assert!(self.cursors.insert(name, cursor(&frame)).is_some(), "only rooms that were named");
             }
-            "status" | "pong" | "cursor" => {}
+            "status" => {
+                assert!(self.welcomed, "a light before the welcome");
+                self.lights += 1;
+                self.live = frame["live"] == true;
+                let behind = |(name, cursor): (&String, &Cursor)| {
+                    let lit = lit[&RoomName::parse(name).expect("valid")];
+                    (cursor.offset.0 + 1..=lit).any(|offset| !self.filters || is_wanted(offset))
+                };
+                assert!(
+                    !self.live || !self.stays || !self.cursors.iter().any(behind),
+                    "live before what was missed"
+                );
+            }
+            "pong" => {}
             other => panic!("an unknown frame: {other}"),
         }
+    }
+
+    /// Between what it had of a room and the next event, it is told of all that it wants.
+    fn pass_over(&mut self, name: &str, next: u64) {
+        let old = self.cursors.get(name).expect("only rooms that were named").offset.0;
+        assert!(old < next, "doubled or out of order in {name}");
+        let lost = (old + 1..next).find(|offset| !self.filters || is_wanted(*offset));
+        assert_eq!(lost, None, "lost in {name}");
     }
 
     fn take_rooms(&mut self, frame: &Value, cursor: impl Fn(&Value) -> Cursor) {
@@ -136,16 +189,30 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let now = Now { instant: Instant::now(), wall: Micros(0) };
         let mut session = Session::new("s".into(), LIMITS, LIGHT, now);
-        let heads = (0..4).map(|n| (room(n), rng.random_range(0..10))).collect();
-        let effects = session.sign_in(identity(&[0, 1]), &BTreeMap::new(), None);
+        let heads: HashMap<_, _> = (0..4).map(|n| (room(n), rng.random_range(0..10))).collect();
+        let (filters, stays) = (rng.random_range(0..3) == 0, rng.random_range(0..2) == 0);
+        let types = filters.then(|| vec!["t".to_owned()]);
+        let mut brought = BTreeMap::new();
+        for n in 0..2 {
+            let cursor = match rng.random_range(0..5) {
+                0 => "nonsense".to_owned(),
+                1 => format!("0.{}:{}", StreamId(2), rng.random_range(0..10)),
+                2 | 3 => format!("1.{}:{}", StreamId(2), rng.random_range(0..12)),
+                _ => continue,
+            };
+            brought.insert(room(n).as_str().to_owned(), cursor);
+        }
+        let effects = session.sign_in(identity(&[0, 1]), &brought, types.as_deref());
         let mut world = Self {
             rng,
             now,
             session,
             generation: 1,
+            light: LIGHT,
+            lit: heads.keys().map(|name| (name.clone(), 0)).collect(),
             heads,
             asked: VecDeque::new(),
-            client: Client::default(),
+            client: Client { brought, filters, stays, ..Client::default() },
         };
         world.carry_out(effects);
         world
@@ -169,18 +236,34 @@ impl World {
                 self.carry_out(effects);
             }
             96 | 97 => self.refresh(),
-            98 => self.raise_generation(),
+            98 if self.rng.random_range(0..2) == 0 => self.raise_generation(),
+            98 => self.switch_light(),
             _ => self.session.lost_track(&room(0), self.now),
         }
     }
 
     fn publish(&mut self) {
         let name = room(self.rng.random_range(0..4));
-        let head = self.heads.get_mut(&name).expect("four rooms");
+        // So much that nobody wants comes at once now and then.
+        let burst = if self.client.filters && self.rng.random_range(0..40) == 0 { 150 } else { 1 };
+        (0..burst).for_each(|_| self.publish_in(&name));
+    }
+
+    fn switch_light(&mut self) {
+        self.light =
+            Light { live: !self.light.live, reason: if self.light.live { "listener" } else { "" }, ..LIGHT };
+        if self.light.live {
+            self.lit = self.heads.clone();
+        }
+        self.session.set_light(self.light, self.now);
+    }
+
+    fn publish_in(&mut self, name: &RoomName) {
+        let head = self.heads.get_mut(name).expect("four rooms");
         *head += 1;
-        let event = event(&name, self.generation, *head);
-        let delivery = self.session.deliver(&name, &event, self.now);
-        assert_ne!(delivery, Delivery::Filtered);
+        let event = event(name, self.generation, *head);
+        let delivery = self.session.deliver(name, &event, self.now);
+        assert!(delivery != Delivery::Filtered || (self.client.filters && !is_wanted(*head)));
     }
 
     fn answer(&mut self) {
@@ -201,13 +284,15 @@ impl World {
         };
         let answer = match resume {
             Resume::After(cursor) if cursor.generation.0 < self.generation => fresh(Some("generation")),
+            Resume::After(cursor) if cursor.offset.0 > head => fresh(Some("history")),
+            Resume::Unreadable => fresh(Some("cursor")),
             Resume::After(cursor) => {
                 let last = (cursor.offset.0 + 3).min(head);
                 let events = (cursor.offset.0 + 1..=last).map(|n| event(&name, self.generation, n)).collect();
                 let caught_up = last == head;
                 Answer { cursor, events, caught_up, resumed: true, resync: None, source: Source::Log }
             }
-            _ => fresh(None),
+            Resume::Nothing => fresh(None),
         };
         self.session.joined(&name, attempt, answer, self.now);
         let effects = self.session.catch_up(self.now);
@@ -217,7 +302,7 @@ impl World {
     fn drain(&mut self) {
         for _ in 0..self.rng.random_range(1..8) {
             let Some(outgoing) = self.session.next_outgoing() else { break };
-            self.client.receive(outgoing);
+            self.client.receive(outgoing, &self.lit);
             let effects = self.session.wrote(self.now);
             self.carry_out(effects);
         }
@@ -225,7 +310,7 @@ impl World {
 
     fn refresh(&mut self) {
         let rooms: Vec<usize> = (0..4).filter(|_| self.rng.random_range(0..2) == 0).collect();
-        if !rooms.is_empty() && self.client.welcomed {
+        if !rooms.is_empty() && self.client.welcomed && !self.client.stays {
             assert!(self.session.may_refresh(&identity(&rooms), self.now));
             let effects = self.session.refresh(identity(&rooms));
             self.carry_out(effects);
@@ -251,6 +336,8 @@ impl World {
             self.carry_out(effects);
         }
         assert!(self.client.welcomed && !self.session.has_outgoing());
+        assert!(self.client.owed.is_empty(), "never told: {:?}", self.client.owed);
+        assert_eq!(self.client.live, self.light.live, "the light that it sees is not how it is");
         for (name, cursor) in &self.client.cursors {
             assert_eq!(cursor.offset.0, self.heads[name.as_str()], "events of {name} are missing");
         }
@@ -263,8 +350,8 @@ impl World {
 
 #[test]
 fn a_session_gets_each_event_once_and_in_order_however_slow_its_socket_is() {
-    let (mut events, mut resyncs, mut refreshes) = (0, 0, 0);
-    for seed in 0..3_000 {
+    let (mut events, mut resyncs, mut refreshes, mut lights) = (0, 0, 0, 0);
+    for seed in 0..2_000 {
         let mut world = World::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..200 {
@@ -276,8 +363,10 @@ fn a_session_gets_each_event_once_and_in_order_however_slow_its_socket_is() {
         events += world.client.events;
         resyncs += world.client.resyncs;
         refreshes += world.client.refreshes;
+        lights += world.client.lights;
     }
-    assert!(events > 50_000 && resyncs > 1_000 && refreshes > 1_000, "{events} {resyncs} {refreshes}");
+    let seen = format!("{events} events, {resyncs} resyncs, {refreshes} refreshes, {lights} lights");
+    assert!(events > 50_000 && resyncs > 1_000 && refreshes > 1_000 && lights > 1_000, "{seen}");
 }
 
 fn drain(session: &mut Session) -> Vec<Outgoing> {
