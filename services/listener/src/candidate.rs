@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::metrics::ListenerMetrics;
+use crate::pages::Pages;
 use crate::term::{self, Lost};
 
 /// Between two attempts at the lock; jittered.
@@ -32,6 +33,7 @@ pub(crate) struct Setting {
     pub postgres_ready: Latch,
     pub redis_ready: Latch,
     pub shutdown: Signal,
+    pub pages: Pages,
 }
 
 impl Setting {
@@ -54,6 +56,7 @@ impl Setting {
             postgres_ready: readiness.latch("postgresql"),
             redis_ready: readiness.latch("redis"),
             shutdown,
+            pages: Pages::new(config.listener.read_rows.min(config.listener.max_rows)),
             config,
         })
     }

@@ -24,18 +24,20 @@ pub(crate) async fn run(term: &Term<'_>, session: &mut LeadSession) -> Lost {
 
 async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert::Infallible, Lost> {
     let doorbell = session.session().doorbell().clone();
-    let page_rows = term.setting.config.listener.read_rows.min(term.setting.config.listener.max_rows);
+    let pages = &term.setting.pages;
     let mut waiting = Waiting::Nothing;
     loop {
         let sent = Instant::now();
         let (ring, room, lanes) = {
             let mut core = term.core();
-            let room = core.publisher.capacity().min(page_rows);
+            let room = core.publisher.capacity().min(pages.rows());
             (core.doorbell.order(sent), NonZeroUsize::new(room), core.takes_lanes())
         };
         waiting = match room {
             Some(limit) => {
+                pages.begin();
                 let page = within(session.read(limit, lanes, ring)).await?;
+                pages.end(sent.elapsed(), page.more);
                 term.setting.metrics.read_seconds.observe(seconds_since(sent));
                 take(term, session, sent, page)
             }
@@ -57,7 +59,7 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
         if let Some(newer) = fenced {
             outbid(term, session, newer).await?;
         }
-        until_next(term, &doorbell, sent, waiting, page_rows).await;
+        until_next(term, &doorbell, sent, waiting, pages.rows()).await;
     }
 }
 

@@ -37,6 +37,14 @@ async fn takes_over(second: &Listener, within: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Twenty megabytes for the room `large`, in one statement.
+async fn write_large(system: &System) -> Result<()> {
+    let write = "INSERT INTO rowcast.outbox (room, type, data)
+        SELECT 'large', 'x', json_build_object('n', n, 'much', repeat(md5(n::text), 6000))
+          FROM generate_series(0, 99) AS n";
+    Ok(system.database.batch_execute(write).await?)
+}
+
 /// Waits until the number of sessions in some state is what is wanted.
 async fn activity(system: &System, condition: &str) -> Result<()> {
     let query = format!(
@@ -114,14 +122,7 @@ async fn a_leader_that_is_paused_while_a_large_result_is_on_its_way_is_followed_
     let (proxy, first, second) = pair_behind_a_proxy(&system).await?;
     // About 5 MB a second, so that the server is soon found waiting for its client.
     proxy.set(Link::Slow(Duration::from_millis(200)));
-    system
-        .database
-        .batch_execute(
-            "INSERT INTO rowcast.outbox (room, type, data)
-             SELECT 'large', 'x', json_build_object('n', n, 'much', repeat(md5(n::text), 6000))
-               FROM generate_series(0, 99) AS n",
-        )
-        .await?;
+    write_large(&system).await?;
     activity(&system, "wait_event = 'ClientWrite'").await?;
     first.process.signal(Signal::STOP)?;
     takes_over(&second, SILENT).await?;
@@ -131,6 +132,27 @@ async fn a_leader_that_is_paused_while_a_large_result_is_on_its_way_is_followed_
     system.publish("m", 0..5).await?;
     system.expect("m", 5).await?;
     system.expect("large", 100).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a hundred megabytes over a slow link: make test-long"]
+async fn a_result_too_large_for_its_link_is_read_in_smaller_pages() -> Result<()> {
+    let system = System::start().await?;
+    let (proxy, first, second) = pair_behind_a_proxy(&system).await?;
+    second.process.stop(Signal::TERM, PATIENCE).await?;
+    // About 25 MB a second, and four seconds' worth.
+    proxy.set(Link::Slow(Duration::from_millis(40)));
+    for _ in 0..5 {
+        write_large(&system).await?;
+    }
+    wait_until("all of it is published and deleted", 4 * PATIENCE, || async {
+        let left = system.database.query_one("SELECT count(*) FROM rowcast.outbox", &[]).await;
+        matches!(left, Ok(row) if row.get::<_, i64>(0) == 0)
+    })
+    .await?;
+    assert!(system.load("large").await?.records.len() >= 200);
+    assert!(first.leads().await);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
