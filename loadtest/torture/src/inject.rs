@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rowcast_cli::dev::say::Say;
-use rowcast_sandbox::{Link, Postgres, Proxy, Signal};
+use rowcast_sandbox::{Link, Postgres, Proxy, Redis, Signal, wait_for};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ use crate::system::{Node, System};
 const LOOK: Duration = Duration::from_millis(20);
 /// A leader that nobody has followed for so long is not waited for.
 const NO_SUCCESSOR: Duration = Duration::from_secs(15);
+/// For a command to Redis, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// For PostgreSQL to come back: what a killed one left behind goes within seconds.
 const ATTEMPTS: u32 = 60;
 
@@ -153,11 +155,10 @@ impl Injector {
             Action::CrashPostgres => self.end_postgres(Signal::QUIT).await,
             Action::KillPostgres => self.end_postgres(Signal::KILL).await,
             Action::RestartRedis => self.system.redis.lock().await.restart().await,
-            Action::FlushRedis => self.system.redis.lock().await.flush().await,
+            Action::FlushRedis => tell(&*self.system.redis.lock().await, "FLUSHALL").await,
             Action::AgeRedis(age) => {
                 let mut redis = self.system.redis.lock().await;
-                let () =
-                    redis::cmd("SAVE").query_async(&mut redis.connection().await?).await.context("SAVE")?;
+                tell(&redis, "SAVE").await?;
                 tokio::time::sleep(age).await;
                 redis.kill(Signal::KILL).await?;
                 redis.restart().await
@@ -234,6 +235,17 @@ impl Injector {
         }
         Ok(())
     }
+}
+
+/// Says a command to Redis, which may be slow, until it is done.
+async fn tell(redis: &Redis, command: &'static str) -> Result<()> {
+    let say = || async {
+        let mut connection = redis.connection().await?;
+        connection.set_response_timeout(PATIENCE);
+        let () = redis::cmd(command).query_async(&mut connection).await?;
+        anyhow::Ok(())
+    };
+    wait_for(command, PATIENCE, say).await
 }
 
 /// Starts PostgreSQL again. What a killed one left behind may keep it from that for a while.
