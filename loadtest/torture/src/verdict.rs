@@ -145,7 +145,7 @@ struct Reader<'a> {
     room: u16,
     /// For each event the index of its last arrival.
     seen: Vec<Option<usize>>,
-    arrivals: Vec<(usize, Cursor)>,
+    arrivals: Vec<(usize, Cursor, Duration)>,
     resyncs: Vec<Resync>,
     last: Option<(Cursor, Duration)>,
     turns: HashMap<i64, u32>,
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
             verdict.breach(Promise::OutOfOrder, self.client, at, text);
         }
         self.last = Some((cursor, at));
-        self.arrivals.push((index, cursor));
+        self.arrivals.push((index, cursor, at));
     }
 
     fn last_text(&self) -> String {
@@ -257,9 +257,13 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let known = self.positions.of.get(&(self.room, place));
+            let stood =
+                self.arrivals.iter().rev().find(|(_, _, at)| *at <= event.known).map(|(_, cursor, _)| cursor);
+            let then =
+                self.arrivals.iter().find(|(_, _, at)| *at > event.known).map(|(_, cursor, at)| (cursor, at));
             let text = format!(
                 "room {}: {:?}, committed between {:.2} s and {:.2} s; for others it stands at {known:?}; \
-                 this client's resyncs: {}",
+                 this client was at {stood:?} and next got {then:?}; its resyncs: {}",
                 self.room,
                 event.key,
                 event.sent.as_secs_f64(),
@@ -279,9 +283,9 @@ impl<'a> Reader<'a> {
             let lost = self.losses.iter().any(|fault| event.sent <= fault.to && fault.from <= resync.at);
             return lost && event.sent <= resync.at;
         };
-        let before = self.arrivals.iter().rev().find(|(index, _)| *index < resync.index);
+        let before = self.arrivals.iter().rev().find(|(index, ..)| *index < resync.index);
         known.iter().all(|position| {
-            let delivered_beyond = before.is_some_and(|(_, last)| {
+            let delivered_beyond = before.is_some_and(|(_, last, _)| {
                 last.stream == position.stream
                     && last.generation == position.generation
                     && last.offset > position.offset
