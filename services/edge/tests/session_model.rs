@@ -1,5 +1,5 @@
 //! The session's state machine under seeded schedules: rooms answered in any order, slow and fast sockets, pages
-//! that do not reach the end, resyncs, refreshes that leave and join rooms, cursors of every kind to resume from,
+//! that do not reach the end, events that do not reach it or come twice, resyncs, refreshes that leave and join rooms, cursors of every kind to resume from,
 //! filters, and a light that turns on and off.
 //!
 //! The oracle is a client that knows only what the socket sends it.
@@ -77,6 +77,8 @@ struct World {
     lit: HashMap<RoomName, u64>,
     asked: VecDeque<(RoomName, Resume, u32)>,
     client: Client,
+    /// Rooms of which it has missed events that it has not been told of.
+    untold: Vec<RoomName>,
 }
 
 /// What the client at the other end makes of it.
@@ -213,6 +215,7 @@ impl World {
             heads,
             asked: VecDeque::new(),
             client: Client { brought, filters, stays, ..Client::default() },
+            untold: Vec::new(),
         };
         world.carry_out(effects);
         world
@@ -262,8 +265,16 @@ impl World {
         let head = self.heads.get_mut(name).expect("four rooms");
         *head += 1;
         let event = event(name, self.generation, *head);
+        if !self.client.stays && self.rng.random_range(0..30) == 0 {
+            // The worker did not get it, and is told so later.
+            return self.untold.push(name.clone());
+        }
+        let head = *head;
         let delivery = self.session.deliver(name, &event, self.now);
-        assert!(delivery != Delivery::Filtered || (self.client.filters && !is_wanted(*head)));
+        assert!(delivery != Delivery::Filtered || (self.client.filters && !is_wanted(head)));
+        if self.rng.random_range(0..20) == 0 {
+            assert_eq!(self.session.deliver(name, &event, self.now), Delivery::NotHere, "doubled");
+        }
     }
 
     fn answer(&mut self) {
@@ -325,6 +336,9 @@ impl World {
     }
 
     fn settle(&mut self) {
+        for name in std::mem::take(&mut self.untold) {
+            self.session.lost_track(&name, self.now);
+        }
         for _ in 0..200 {
             while !self.asked.is_empty() {
                 self.answer();
