@@ -1,6 +1,6 @@
 //! The session's state machine under seeded schedules: rooms answered in any order, slow and fast sockets, pages
-//! that do not reach the end, events that do not reach it or come twice, resyncs, refreshes that leave and join rooms, cursors of every kind to resume from,
-//! filters, and a light that turns on and off.
+//! that do not reach the end, events that are lost on their way or come twice, resyncs, refreshes that leave and join
+//! rooms, cursors of every kind to resume from, filters, and a light that turns on and off.
 //!
 //! The oracle is a client that knows only what the socket sends it.
 
