@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
@@ -270,6 +271,18 @@ pub async fn read_all(lead: &mut LeadSession, limit: usize) -> Result<Vec<Row>> 
             return Ok(rows);
         }
     }
+}
+
+/// Reads, and finds nothing, until whoever has not been read has ids above this one. Transactions of other tests take
+/// numbers on the same server, and the mark follows when those have ended.
+pub async fn read_on_to_mark(lead: &mut LeadSession, id: i64) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while lead.complete().id < id {
+        assert!(read_all(lead, 100).await?.is_empty(), "there is nothing left to read");
+        anyhow::ensure!(Instant::now() < deadline, "the mark stays at {:?}", lead.complete());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// What the server answers to a statement that it refuses.
