@@ -97,6 +97,13 @@ pub enum Reply {
     Refused(Refusal),
 }
 
+impl Reply {
+    /// A [`Reply::Synced`] of a room without a head.
+    pub fn absent() -> Self {
+        Self::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new(), resyncs: Vec::new() }
+    }
+}
+
 /// Who a Redis server is. The run id changes with every start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerIdentity {
@@ -352,12 +359,7 @@ fn unexpected(value: &Value) -> BusError {
 
 fn synced(items: &[Value]) -> Option<Reply> {
     if items.is_empty() {
-        return Some(Reply::Synced {
-            head: None,
-            since_append: Duration::ZERO,
-            ids: Vec::new(),
-            resyncs: Vec::new(),
-        });
+        return Some(Reply::absent());
     }
     let [stream, offset, epoch, since, Value::Array(ids)] = items else {
         return None;

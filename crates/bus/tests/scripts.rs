@@ -230,8 +230,7 @@ async fn a_renewed_stream_takes_the_place_of_exactly_the_head_that_was_meant() -
 #[tokio::test]
 async fn sync_tells_the_head_the_last_ids_and_how_long_ago_the_head_moved() -> Result<()> {
     let mut bench = Bench::start().await?;
-    let none = Reply::Synced { head: None, since_append: Duration::ZERO, ids: vec![], resyncs: vec![] };
-    assert_eq!(bench.sync("m", 10).await?, none);
+    assert_eq!(bench.sync("m", 10).await?, Reply::absent());
     bench.fill("m", 5).await?;
     let Reply::Synced { head: Some(head), since_append, ids, .. } = bench.sync("m", 3).await? else {
         panic!("there is a head");

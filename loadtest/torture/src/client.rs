@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::clock::Clock;
 use crate::journal::{Key, Kind};
 use crate::plan::Plan;
+use crate::writer::RANGE;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -254,7 +255,7 @@ impl Client {
 
 /// Marks are the rows of the writer number 0, which are below those of all others.
 fn mark(key: Key) -> i64 {
-    if key.row < 1_000_000_000 { key.row } else { 0 }
+    if key.row < RANGE { key.row } else { 0 }
 }
 
 fn key(frame: &Frame<'_>) -> Option<Key> {

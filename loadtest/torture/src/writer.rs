@@ -24,7 +24,7 @@ pub(crate) const SCHEMA: &str = "
 /// A statement that takes longer has lost its server.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows and transactions of one writer, numbered apart from those of others.
-const RANGE: i64 = 1_000_000_000;
+pub(crate) const RANGE: i64 = 1_000_000_000;
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Rows that a writer has at a time, at most; beyond it removes more than it adds.

@@ -144,6 +144,15 @@ struct Membership {
     slot: usize,
 }
 
+impl Membership {
+    /// The frame that tells the client how far it is.
+    fn tell_cursor(&mut self) -> Outgoing {
+        self.told = self.cursor.offset;
+        let frame = ServerFrame::Cursor { room: self.room.as_str(), cursor: self.cursor };
+        Outgoing::Text(frame.to_json().into())
+    }
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
@@ -451,10 +460,8 @@ impl Session {
             membership.told = event.offset;
             self.push(Outgoing::Event(event));
         } else if event.offset.0.saturating_sub(membership.told.0) >= CURSOR_NOTICE_EVENTS {
-            membership.told = event.offset;
-            let frame = ServerFrame::Cursor { room: membership.room.as_str(), cursor: membership.cursor };
-            let text = frame.to_json();
-            self.push(Outgoing::Text(text.into()));
+            let frame = membership.tell_cursor();
+            self.push(frame);
         }
         takes
     }
@@ -474,8 +481,7 @@ impl Session {
         let too_far_behind =
             self.behind_since.is_some_and(too_long) || self.oldest.is_some_and(|(_, since)| too_long(since));
         // Live again is said when nothing is left to be caught up with, and is read behind the last of it.
-        let behind = self.behind_since.is_some() || self.hold_until.is_some();
-        let catching_up = !self.shown_live && behind;
+        let catching_up = !self.shown_live && self.is_behind();
         let slow = too_far_behind || (self.shown_slow && (catching_up || !self.queue.is_empty()));
         let live = self.light.live && !slow && !catching_up;
         if live == self.shown_live {
@@ -503,6 +509,10 @@ impl Session {
         }
         self.queued_bytes += status.size();
         self.queue.insert(usize::from(self.welcome_waits), status);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind_since.is_some() || self.hold_until.is_some()
     }
 
     fn note_standing(&mut self, now: Now) {
@@ -612,7 +622,7 @@ impl Session {
                 self.watch_life(now);
                 self.tell_cursors(now);
                 self.note_age(now);
-                if self.behind_since.is_some() || self.hold_until.is_some() {
+                if self.is_behind() {
                     // A room in which it was behind may have been left.
                     self.note_standing(now);
                 }
@@ -674,9 +684,7 @@ impl Session {
         let mut frames = Vec::new();
         for membership in &mut self.memberships {
             if membership.told < membership.cursor.offset {
-                membership.told = membership.cursor.offset;
-                let frame = ServerFrame::Cursor { room: membership.room.as_str(), cursor: membership.cursor };
-                frames.push(Outgoing::Text(frame.to_json().into()));
+                frames.push(membership.tell_cursor());
             }
         }
         frames.into_iter().for_each(|frame| self.push(frame));

@@ -32,15 +32,22 @@ fn breaker_stays_closed(journeys: &[Journey]) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_drain_under_load_moves_everybody_within_its_window_and_loses_nothing() -> Result<()> {
+/// Two edges with so many clients in each of four rooms, and events under way.
+async fn under_load(clients: usize) -> Result<(Stage, [Edge; 2], Crowd, Writer)> {
     let mut stage = Stage::new().await?;
     let leader = stage.leader().await?;
-    let (ending, other) = (stage.edge(&SETTINGS).await?, stage.edge(&SETTINGS).await?);
+    let edges = [stage.edge(&SETTINGS).await?, stage.edge(&SETTINGS).await?];
     let rooms = names(4);
-    let crowd = Crowd::gather(vec![ending.listen.clone(), other.listen.clone()], &rooms, 20).await?;
+    let listen = edges.iter().map(|edge| edge.listen.clone()).collect();
+    let crowd = Crowd::gather(listen, &rooms, clients).await?;
     let writer = Writer::start(leader, &rooms);
     crowd.sees_more(20).await?;
+    Ok((stage, edges, crowd, writer))
+}
+
+#[tokio::test]
+async fn a_drain_under_load_moves_everybody_within_its_window_and_loses_nothing() -> Result<()> {
+    let (_stage, [ending, other], crowd, writer) = under_load(20).await?;
     let begin = Instant::now();
     drain(&ending, &crowd, &[&other.listen]).await?;
     let (_leader, written) = writer.stop().await?;
@@ -62,13 +69,7 @@ async fn a_drain_under_load_moves_everybody_within_its_window_and_loses_nothing(
 
 #[tokio::test]
 async fn all_edges_are_replaced_one_after_the_other_and_nothing_is_lost() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let leader = stage.leader().await?;
-    let (first, second) = (stage.edge(&SETTINGS).await?, stage.edge(&SETTINGS).await?);
-    let rooms = names(4);
-    let crowd = Crowd::gather(vec![first.listen.clone(), second.listen.clone()], &rooms, 10).await?;
-    let writer = Writer::start(leader, &rooms);
-    crowd.sees_more(20).await?;
+    let (mut stage, [first, second], crowd, writer) = under_load(10).await?;
     let third = stage.edge(&SETTINGS).await?;
     drain(&first, &crowd, &[&second.listen, &third.listen]).await?;
     let fourth = stage.edge(&SETTINGS).await?;

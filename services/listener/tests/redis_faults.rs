@@ -169,8 +169,7 @@ async fn risen(listener: &Listener, metric: &str, by: f64) -> Result<()> {
 async fn a_slow_and_a_half_open_link_to_redis_lose_and_double_nothing_and_renew_no_stream() -> Result<()> {
     let system = System::start().await?;
     let (proxy, listener) = behind_a_proxy(&system).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     let stream = system.load("room-0").await?.head.map(|head| head.stream);
     proxy.set(Link::Slow(Duration::from_millis(150)));
     risen(&listener, "rowcast_listener_events_published_total", 50.0).await?;
@@ -191,8 +190,7 @@ async fn a_slow_and_a_half_open_link_to_redis_lose_and_double_nothing_and_renew_
 async fn a_redis_that_does_not_answer_for_seconds_is_waited_out() -> Result<()> {
     let system = System::start().await?;
     let listener = system.listener("only").await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     // Connections are kept, and commands wait: longer than an answer may take.
     redis(&system, &["CLIENT", "PAUSE", "3500", "ALL"]).await?;
     risen(&listener, "rowcast_listener_redis_lost_total", 1.0).await?;
@@ -206,8 +204,7 @@ async fn a_redis_that_does_not_answer_for_seconds_is_waited_out() -> Result<()> 
 async fn scripts_that_are_flushed_in_the_midst_of_pipelines_lose_and_double_nothing() -> Result<()> {
     let system = System::start().await?;
     let listener = system.listener("only").await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     let mut connection = system.redis.connection().await?;
     let missed = "rowcast_listener_redis_refusals_total{code=\"NOSCRIPT\"}";
     let end = Instant::now() + PATIENCE;
@@ -224,8 +221,7 @@ async fn scripts_that_are_flushed_in_the_midst_of_pipelines_lose_and_double_noth
 async fn a_full_redis_silences_the_heartbeat_and_loses_and_doubles_nothing() -> Result<()> {
     let system = System::start().await?;
     let listener = system.listener("only").await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     for _ in 0..2 {
         redis(&system, &["CONFIG", "SET", "maxmemory", "1"]).await?;
         risen(&listener, "rowcast_listener_redis_refusals_total{code=\"OOM\"}", 1.0).await?;

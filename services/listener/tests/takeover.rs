@@ -69,8 +69,7 @@ async fn a_killed_leader_is_followed_and_nothing_is_lost_or_doubled() -> Result<
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
     let before = system.expect_heartbeat("a heartbeat", |_| true).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     first.process.signal(Signal::KILL)?;
     takes_over(&second, KILLED).await?;
     writers.expect_all(&system).await?;
@@ -83,8 +82,7 @@ async fn a_killed_leader_is_followed_and_nothing_is_lost_or_doubled() -> Result<
 async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     first.process.signal(Signal::STOP)?;
     takes_over(&second, SILENT).await?;
     first.process.signal(Signal::CONT)?;
@@ -101,8 +99,7 @@ async fn a_paused_leader_publishes_nothing_after_takeover() -> Result<()> {
 async fn a_leader_that_is_paused_inside_a_transaction_is_followed_all_the_same() -> Result<()> {
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     // Its deletions go on; making the floor durable waits for this lock.
     let holder = system.postgres.connect("app").await?;
     holder.batch_execute("BEGIN; LOCK TABLE rowcast.floor IN EXCLUSIVE MODE").await?;
@@ -160,8 +157,7 @@ async fn a_leader_without_postgresql_stops_by_its_own_clock_and_publishes_nothin
 -> Result<()> {
     let system = System::start().await?;
     let (proxy, first, second) = pair_behind_a_proxy(&system).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     proxy.set(Link::Held);
     takes_over(&second, SILENT).await?;
     wait_until("the first has stopped by itself", PATIENCE, || async { !first.leads().await }).await?;
@@ -183,8 +179,7 @@ async fn a_leader_without_postgresql_stops_by_its_own_clock_and_publishes_nothin
 async fn a_planned_stop_hands_over_at_once() -> Result<()> {
     let system = System::start().await?;
     let (first, second) = pair(&system).await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     let began = Instant::now();
     first.process.signal(Signal::TERM)?;
     second.expect_leading().await?;
@@ -199,8 +194,7 @@ async fn a_planned_stop_hands_over_at_once() -> Result<()> {
 async fn cut_links_to_redis_lose_and_double_nothing_and_renew_no_stream() -> Result<()> {
     let system = System::start().await?;
     let listener = system.listener("only").await?;
-    let writers = Writers::begin(&system).await?;
-    writers.half_published(&system).await?;
+    let writers = Writers::midway(&system).await?;
     let stream = system.load("room-0").await?.head.map(|head| head.stream);
     let mut cutter = system.redis.connection().await?;
     let end = Instant::now() + Duration::from_secs(2);

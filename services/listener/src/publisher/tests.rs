@@ -46,8 +46,7 @@ fn row(id: i64, room: &str, now: Instant) -> Row {
 
 /// A Redis without a fault, in which no room has a head.
 fn agree(commands: &[Command]) -> Vec<Reply> {
-    let absent =
-        Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new(), resyncs: Vec::new() };
+    let absent = Reply::absent();
     let reply = |command: &Command| match command {
         Command::Sync { .. } => absent.clone(),
         _ => Reply::Done,
@@ -167,8 +166,7 @@ fn a_newer_leader_stops_it_and_only_a_higher_epoch_starts_it_again() {
 
 /// A room's way until its row is sent: how it begins the room's stream.
 fn begins(publisher: &mut Publisher, now: Instant) -> Option<bool> {
-    let absent =
-        Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new(), resyncs: Vec::new() };
+    let absent = Reply::absent();
     let commands = publisher.next_batch(now, None);
     assert!(matches!(commands[..], [Command::Sync { .. }, Command::Check(_)]), "{commands:?}");
     publisher.on_replies(now, vec![absent, Reply::Done]);
@@ -189,8 +187,7 @@ fn a_missing_head_is_believed_only_while_history_is_there() {
     let mut publisher = publisher(LIMITS);
     publisher.enqueue([row(1, "m", now)]);
     publisher.next_batch(now, None);
-    let absent =
-        Reply::Synced { head: None, since_append: Duration::ZERO, ids: Vec::new(), resyncs: Vec::new() };
+    let absent = Reply::absent();
     let outcome = publisher.on_replies(now, vec![absent, Reply::Moved]);
     assert!(outcome.history_gone);
     publisher.forget_heads();

@@ -143,12 +143,7 @@ impl Redis {
     fn sync(&mut self, room: &str, last: usize, now: Instant) -> Reply {
         let room = self.rooms.entry(room.to_owned()).or_default();
         if room.head.is_none() {
-            return Reply::Synced {
-                head: None,
-                since_append: Duration::ZERO,
-                ids: Vec::new(),
-                resyncs: Vec::new(),
-            };
+            return Reply::absent();
         }
         assert!(last > 0, "XREVRANGE COUNT 0 is an error");
         let since_append = room.appended_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));

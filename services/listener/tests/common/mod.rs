@@ -227,6 +227,13 @@ impl Writers {
         Self::all_rooms()
     }
 
+    /// Begins, and waits until a part is published.
+    pub async fn midway(system: &System) -> Result<Self> {
+        let writers = Self::begin(system).await?;
+        writers.half_published(system).await?;
+        Ok(writers)
+    }
+
     /// Waits until a part is published, and more is to come.
     pub async fn half_published(&self, system: &System) -> Result<()> {
         rowcast_sandbox::wait_until("a part is published", PATIENCE, || async {
