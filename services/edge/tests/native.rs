@@ -112,6 +112,14 @@ async fn a_client_resumes_from_memory_from_the_log_and_from_another_edge() -> Re
     expect(&edge, 5).await?;
     assert_eq!(edge.metric("rowcast_edge_joins_total", "memory").await?, 1.0);
     leader.append_all("m1", "t", (5..700).map(Value::from).collect()).await?;
+    // While they are on their way to the edge, its memory still reaches back to the cursor.
+    wait_until("the edge has them all", LIMIT, || async {
+        let joined = edge.join(json!("m1"), json!({})).await;
+        joined.is_ok_and(|(_, welcome)| {
+            welcome["rooms"]["m1"]["cursor"].as_str().is_some_and(|cursor| cursor.ends_with(":700"))
+        })
+    })
+    .await?;
     expect(&edge, 700).await?;
     assert!(edge.metric("rowcast_edge_joins_total", "log").await? >= 1.0);
     let other = stage.edge(&[]).await?;
