@@ -1,0 +1,3 @@
+/** `@rowcast/client/shared`: one socket for several tabs. */
+
+export type * from "./types";
