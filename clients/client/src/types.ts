@@ -31,7 +31,7 @@ export type Light = "live" | "reconnecting" | "delayed";
 
 /** Something that the application has to mend: a wrong URL, a token that is refused. */
 export interface RowcastError {
-  readonly code: "url" | "path" | "mixed_content" | "token" | "forbidden" | "origin" | "malformed" | "network";
+  readonly code: "url" | "path" | "mixed_content" | "platform" | "token" | "forbidden" | "origin" | "malformed" | "network";
   /** What is wrong and what to do. */
   readonly message: string;
 }
@@ -40,7 +40,10 @@ export interface RowcastError {
 export interface Status {
   readonly state: State;
   readonly light: Light;
-  /** Why the light is not `live`, in a word: `redis`, `listener`, `lag`, `heartbeat`, `snapshot`, `offline`, `token`, …; empty when live. */
+  /**
+   * Why the light is not `live`, in a word; empty when it is. Of the client: `connecting`, `network`, `offline`, `token`, `switched`
+   * (polling is wanted), `silent` (no answer to a ping), `snapshot`, or the error's code. Of the server: `redis`, `listener`, `lag`, `heartbeat`, ….
+   */
   readonly reason: string;
   /** When `state` or `light` changed last, in milliseconds since 1970, on this machine's clock. */
   readonly since: number;
@@ -140,7 +143,7 @@ export interface RowcastClient<Events extends EventMap = EventMap> {
   stop(): void;
   /** Tries at once, whatever the state: for a button. */
   reconnect(): void;
-  /** Takes other options; only another `url`, or a token of another kind, makes it connect anew. */
+  /** Takes other options; only another `url`, other `types`, or a token of another kind make it connect anew. */
   setOptions(options: RowcastOptions): void;
   getStatus(): Status;
   /** Called after each change of the status. Returns its own end. */
