@@ -1,0 +1,100 @@
+/** Chromium, and the pages in it. */
+
+import { access, constants } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import type { Surface, Wishes } from "../fixture/surface";
+import { FIXTURE_PATH, serveFixture } from "./fixture";
+import { dev } from "./system";
+import { until } from "./until";
+
+const NAMES = ["chromium", "chromium-browser", "google-chrome"];
+
+/** The browser that `CHROMIUM` names, or the first one on the path. */
+async function executable(): Promise<string> {
+  const given = process.env["CHROMIUM"];
+  if (given !== undefined) return given;
+  for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
+    for (const name of NAMES) {
+      const path = join(folder, name);
+      const runs = await access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (runs) return path;
+    }
+  }
+  throw new Error(`no ${NAMES.join(", ")} on the path: apt-get install chromium, or set CHROMIUM`);
+}
+
+/**
+ * The fixture is handed to the browser by the test, so that its document has no network address; without this flag Chromium
+ * takes it for a page of the public Internet and forbids it to reach the loopback interface.
+ */
+const FLAGS = ["--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets"];
+
+export async function launch(): Promise<Browser> {
+  const root = process.getuid?.() === 0;
+  return chromium.launch({ executablePath: await executable(), headless: true, args: root ? [...FLAGS, "--no-sandbox"] : FLAGS });
+}
+
+/** A window of the fixture. */
+export class Tab {
+  /** WebSockets that the page has opened, whatever became of them. */
+  sockets = 0;
+  /** What the page complained of; a scenario that expects nothing of the kind looks at it. */
+  readonly complaints: string[] = [];
+
+  constructor(readonly page: Page) {
+    page.on("websocket", () => (this.sockets += 1));
+    page.on("pageerror", (error) => this.complaints.push(String(error)));
+  }
+
+  surface(): Promise<Surface> {
+    return this.page.evaluate(() => window.fixture);
+  }
+
+  /** The ids of the rows that the page shows, as often as it shows them. */
+  async shown(): Promise<{ id: number; status: string }[]> {
+    const rows = await this.page.locator("#rows tr").evaluateAll((all) =>
+      all.map((row) => ({ id: Number(row.getAttribute("data-row")), status: row.getAttribute("data-status") ?? "" })),
+    );
+    return rows.sort((one, other) => one.id - other.id);
+  }
+
+  /** The ids of all events that the page was given, one for each time. */
+  delivered(): Promise<{ event: string; type: string; row: number }[]> {
+    return this.page.locator("#deliveries li").evaluateAll((all) =>
+      all.map((item) => ({ event: item.getAttribute("data-event") ?? "", type: item.getAttribute("data-type") ?? "", row: Number(item.getAttribute("data-row")) })),
+    );
+  }
+
+  async light(): Promise<string> {
+    return (await this.page.locator("#light").getAttribute("data-light")) ?? "";
+  }
+
+  async waitForLight(light: "live" | "reconnecting" | "delayed", ms = 15_000): Promise<void> {
+    await until(`the light is ${light}`, ms, async () => (await this.light()) === light);
+  }
+
+  async waitForTransport(transport: "websocket" | "polling", ms = 15_000): Promise<void> {
+    await until(`the transport is ${transport}`, ms, async () => (await this.page.locator("#light").getAttribute("data-transport")) === transport);
+  }
+}
+
+/** A context whose pages may open the fixture. */
+export async function openContext(browser: Browser): Promise<BrowserContext> {
+  const context = await browser.newContext();
+  await serveFixture(context, (await dev()).url);
+  return context;
+}
+
+/** A new window with the fixture in it. */
+export async function openTab(context: BrowserContext, wishes: Wishes): Promise<Tab> {
+  const tab = new Tab(await context.newPage());
+  const { url } = await dev();
+  const query = new URLSearchParams(Object.entries(wishes).map(([name, value]) => [name, String(value)]));
+  await tab.page.goto(`${url}${FIXTURE_PATH}?${query}`);
+  await tab.page.locator("#light").waitFor({ state: "attached" });
+  return tab;
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["scenarios/**/*.e2e.ts"],
+    globalSetup: "src/setup.ts",
+    // One running system, which the scenarios break: one at a time.
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
