@@ -4,12 +4,12 @@ import { counters } from "./counters";
 import { emitter } from "./emitter";
 import { heartbeat, type Heartbeat } from "./heartbeat";
 import { guarded, platformOf, timers, type Cancel } from "./platform";
-import { faultOf, poller, request, type Failure } from "./poller";
+import { poller, request } from "./poller";
 import { roomsOf } from "./rooms";
-import { openSocket, type End, type Socket } from "./socket";
-import { table, type Action, type Signal } from "./table";
+import { openSocket, type Socket } from "./socket";
+import { step, type Action, type Signal } from "./table";
 import { claimsOf, tokensOf } from "./tokens";
-import type { EventMap, Light, RowcastClient, RowcastError, RowcastOptions, State, Status, TokenSource } from "./types";
+import type { EventMap, RowcastClient, RowcastError, RowcastOptions, State, Status } from "./types";
 import { resolveUrl } from "./url";
 import type { Frame, Page, Refusal, Welcome } from "./wire";
 
@@ -20,18 +20,17 @@ const STEADY = 5_000;
 const LOOK = 1_000;
 
 /** Makes a client; it does nothing before it is started. */
-export function createClient<Events extends EventMap = EventMap>(options: RowcastOptions): RowcastClient<Events> {
-  let opts = options;
-  const p = platformOf(options.platform);
+export function createClient<Events extends EventMap = EventMap>(given: RowcastOptions): RowcastClient<Events> {
+  let opts = given;
+  const options = (): RowcastOptions => opts;
+  const p = platformOf(given.platform);
+  const { now } = p;
   const after = timers(p);
-  const events = emitter();
-  const counts = counters(p.now);
+  const [on, emit] = emitter();
+  const counts = counters(now);
   const listeners = new Set<() => void>();
 
   let running = false;
-  /** Nothing but a button, other options or a new start helps. */
-  let halted = false;
-  let loaded = false;
   let base = "";
   let debugging = false;
 
@@ -43,35 +42,26 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
   let cancelAttempt: Cancel = () => {};
   let failures = 0;
   let waits = 0;
-  let probed = false;
   let connectedAt = 0;
   let quiet = 25_000;
   let refreshing = false;
   let switched = false;
   let freshPage = false;
-  let retriedToken = false;
+  let subject: unknown;
   /** The server's clock less this one's. */
-  let skew: number | undefined;
+  let skew = NaN;
 
   // What the status is made of.
   let state: State = "INITIALIZING";
   let why = "connecting";
   let live = true;
-  let serverReason = "";
+  let serverReason: string | undefined;
   let silent = false;
   let failing = false;
   let error: RowcastError | null = null;
-  let nextConnect: number | null = null;
-  let nextPoll: number | null = null;
-  let status: Status = {
-    state,
-    light: "reconnecting",
-    reason: why,
-    since: p.now(),
-    transport: null,
-    nextAttemptAt: null,
-    error,
-  };
+  let nextConnect = Infinity;
+  let nextPoll = Infinity;
+  let status = {} as Status;
 
   const log = (line: string, ...details: unknown[]): void => {
     const to = opts.debug ?? debugging;
@@ -79,86 +69,76 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
     else if (to) console.debug(`rowcast: ${line}`, ...details);
   };
 
-  const show = (): void => {
-    const own = silent ? "silent" : failing ? "snapshot" : "";
-    const delayed = state === "DEGRADED" || !live || own;
+  function show(): void {
     const connected = state === "CONNECTED";
-    const light: Light = !connected && state !== "DEGRADED" ? "reconnecting" : delayed ? "delayed" : "live";
+    const degraded = state === "DEGRADED";
     const remote = live ? "" : serverReason || "server";
+    const own = silent ? "silent" : failing ? "snapshot" : "";
+    const reason = connected ? remote || own : error?.code || (degraded && remote) || why;
+    const light = degraded ? "delayed" : !connected ? "reconnecting" : reason ? "delayed" : "live";
+    const nextAt = Math.min(nextConnect, nextPoll);
     const next: Status = {
       state,
       light,
-      reason: connected ? remote || own : error ? error.code : state === "DEGRADED" ? remote || why : why,
-      since: state === status.state && light === status.light ? status.since : p.now(),
+      reason,
+      since: state === status.state && light === status.light ? status.since : now(),
       transport: connected ? "websocket" : poll.running() ? "polling" : null,
-      nextAttemptAt: nextConnect && nextPoll ? Math.min(nextConnect, nextPoll) : (nextConnect ?? nextPoll),
+      nextAttemptAt: nextAt < Infinity ? nextAt : null,
       error,
     };
-    if ((Object.keys(next) as (keyof Status)[]).every((key) => next[key] === status[key])) return;
+    if (JSON.stringify(next) === JSON.stringify(status)) return;
     status = next;
     for (const listener of [...listeners]) guarded(listener);
+  }
+
+  const longest = (): number => opts.backoff?.max ?? 30_000;
+  /** Full jitter. */
+  const backoff = (n: number, max = longest(), min = opts.backoff?.min ?? 500): number =>
+    p.random() * Math.min(max, min * 2 ** n);
+
+  const learn = (frame: { readonly now?: string; readonly expires_at: string }): void => {
+    if (frame.now) skew = Date.parse(frame.now) - now();
+    tokens.until(Date.parse(frame.expires_at));
   };
 
-  const backoff = (n: number, min: number, max: number): number => p.random() * Math.min(max, min * 2 ** n);
-  const limits = (): [number, number] => [opts.backoff?.min ?? 500, opts.backoff?.max ?? 30_000];
-
-  const learn = ({ now, expires_at }: { readonly now?: string; readonly expires_at: string }): void => {
-    if (now) skew = Date.parse(now) - p.now();
-    tokens.until(Date.parse(expires_at));
-  };
-
-  const tokens = tokensOf({
+  const tokens = tokensOf(
     p,
-    options: () => opts,
+    options,
     after,
-    serverNow: () => (skew === undefined ? undefined : p.now() + skew),
-    count: counts.refresh,
-    renewed(token) {
-      log("token renewed");
+    () => now() + skew,
+    counts.refresh,
+    (token) => {
       if (state !== "CONNECTED") return;
-      // Another subject's token is refused in place.
+      // In place another subject's token is refused.
       if (claimsOf(token).sub !== subject) return reconnect();
       refreshing = true;
       socket?.send({ op: "refresh", token });
     },
-    failed(message) {
-      log(`token: ${message}`);
-    },
-  });
-  let subject: unknown;
+    (thrown) => log("no token", thrown),
+  );
 
-  const rooms = roomsOf({
-    options: () => opts,
+  const rooms = roomsOf(
+    options,
     after,
     backoff,
-    deliver(event) {
-      if (skew !== undefined) counts.age(p.now() + skew - Date.parse(event.at));
-      events.emit(event);
+    (event) => {
+      const age = now() + skew - Date.parse(event.at);
+      if (age === age) counts.age(age);
+      emit(event);
     },
-    overflow() {
-      log("too many events wait for a snapshot");
+    () => {
       if (poll.running()) startPolling();
-      else ended({ code: 0, opened: true });
+      else ended(0, true);
     },
-    failing(now) {
-      failing = now;
+    (is) => {
+      failing = is;
       show();
     },
-  });
+  );
 
-  const poll = poller({
-    p,
-    after,
-    base: () => base,
-    options: () => opts,
-    token: tokens.get,
-    seen: rooms.seen,
-    page: takePage,
-    failed: pollFailed,
-    planned(at) {
-      nextPoll = at;
-      show();
-    },
+  const poll = poller(p, after, () => base, options, tokens.get, rooms.seen, takePage, pollFailed, (at) => {
+    nextPoll = at;
+    show();
   });
 
   // ---- The machine
@@ -166,19 +146,17 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
   const actions: Record<Action, () => void> = {
     none() {},
     connect,
-    backoff: () => schedule(backoff(failures, ...limits())),
+    backoff: () => schedule(backoff(failures)),
     await: () => schedule(tokenDelay()),
     settle() {
       poll.stop();
-      nextPoll = null;
       waits = 0;
       error = null;
     },
     probe: () => beat?.probe(),
     degrade() {
       if (!poll.running()) startPolling();
-      const [, max] = limits();
-      schedule(max / 2 + (p.random() * max) / 2);
+      schedule(longest() * (0.5 + p.random() / 2));
     },
     poll() {
       teardown();
@@ -189,32 +167,32 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
       actions.degrade();
     },
     sleep() {
-      endAll();
+      halt();
       why = "offline";
-      schedule(limits()[1]);
+      schedule(longest());
     },
-    halt: endAll,
+    halt,
   };
 
   function signal(name: Signal): void {
-    const [next, action] = table[state][name];
+    const [next, action] = step(state, name);
     log(`${state}: ${name} → ${next}, ${action}`);
-    if (next !== state) {
-      state = next;
-      counts.state(next);
-    }
+    if (next !== state) counts.enter((state = next));
     actions[action]();
     show();
   }
 
-  function refuse(what: RowcastError): void {
-    log(what.message);
-    // What is wrong is in the application's code or configuration: the one line that the console gets.
-    if (/^(url|path|mixed|platform|origin)/.test(what.code) && error?.message !== what.message)
-      console.error(`rowcast: ${what.message}`);
-    error = what;
-    halted = true;
-    signal("refused");
+  /** What the application has to mend; `final`: nothing but a button, other options or a new start helps. Returns it. */
+  function refuse(code: RowcastError["code"], message: string, final = true): boolean {
+    log(message);
+    // What is wrong in the application's code or configuration gets the one line on the console.
+    if (final && !/^[tf]/.test(code) && error?.message !== message) console.error(`rowcast: ${message}`);
+    error = { code, message };
+    if (final) {
+      surroundings("removeEventListener");
+      signal("refused");
+    } else show();
+    return final;
   }
 
   function teardown(): void {
@@ -225,14 +203,13 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
     cancelAttempt();
     attempting = silent = refreshing = false;
     connectedAt = 0;
-    nextConnect = null;
+    nextConnect = Infinity;
     live = true;
   }
 
-  function endAll(): void {
+  function halt(): void {
     teardown();
     poll.stop();
-    nextPoll = null;
   }
 
   function startPolling(): void {
@@ -244,14 +221,11 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
 
   function schedule(ms: number): void {
     cancelAttempt();
-    nextConnect = p.now() + ms;
+    nextConnect = now() + ms;
     cancelAttempt = after(ms, connect);
   }
 
-  const tokenDelay = (): number => {
-    const [min, max] = limits();
-    return backoff(waits++, min, typeof opts.token === "object" ? Math.min(LOOK, max) : max);
-  };
+  const tokenDelay = (): number => backoff(waits++, typeof opts.token === "object" ? LOOK : undefined);
 
   const wantsPolling = (): boolean =>
     switched || opts.transport === "polling" || p.localStorage?.getItem(SWITCH) === "polling";
@@ -262,15 +236,14 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
     if (attempting) return;
     if (wantsPolling()) return signal("switched");
     if (!p.WebSocket)
-      return refuse({ code: "platform", message: "no WebSocket here: pass platform: { WebSocket }, as of the package ws" });
+      return void refuse("platform", "no WebSocket here: pass platform: { WebSocket }, as of the package ws");
     cancelAttempt();
-    nextConnect = null;
+    nextConnect = Infinity;
     attempting = true;
     const mine = generation;
     void tokens.get().then((token) => {
       if (mine === generation) open(token);
     });
-    show();
   }
 
   function open(token: string | null): void {
@@ -281,54 +254,52 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
     }
     let sent: Record<string, string> = {};
     try {
-      socket = openSocket({
-        p,
+      socket = openSocket(
+        p.WebSocket!,
+        `ws${base.slice(4)}/ws`,
         after,
-        url: `${base.replace(/^http/, "ws")}/ws`,
-        timeout: opts.connectTimeout ?? 10_000,
-        auth() {
+        opts.connectTimeout ?? 10_000,
+        () => {
           // Two ways in at a time would hand events on twice.
           poll.stop();
-          nextPoll = null;
           sent = rooms.stored();
-          const { types } = opts;
-          return { op: "auth", token, resume: sent, ...(types ? { types } : {}), report: counts.report(true) };
+          return { op: "auth", token, resume: sent, types: opts.types, report: counts.report() };
         },
-        welcomed(welcome) {
+        (welcome) => {
           subject = claimsOf(token).sub;
           welcomed(welcome, sent);
         },
-        frame: take,
+        take,
         ended,
-      });
+      );
     } catch (thrown) {
-      refuse({ code: "url", message: String(thrown) });
+      refuse("url", String(thrown));
     }
   }
 
   function welcomed(welcome: Welcome, sent: Record<string, string>): void {
-    const mine = generation;
-    attempting = retriedToken = false;
-    connectedAt = p.now();
-    counts.sent();
+    attempting = false;
+    connectedAt = now();
+    counts.arrived();
     learn(welcome);
     quiet = welcome.heartbeat * 1000 || quiet;
     live = welcome.live;
     serverReason = "";
-    const { heartbeat: rhythm } = opts;
-    if (rhythm !== false)
-      beat = heartbeat({
-        now: p.now,
+    const rhythm = opts.heartbeat ?? {};
+    if (rhythm)
+      beat = heartbeat(
+        now,
         after,
-        interval: () => (p.document?.visibilityState === "visible" ? (rhythm?.interval ?? 4_000) : quiet),
-        timeout: rhythm?.timeout ?? 1_000,
-        ping: () => socket?.send({ op: "ping" }),
-        silent(now) {
-          silent = now;
+        () => (p.document?.visibilityState === "visible" ? (rhythm.interval ?? 4_000) : quiet),
+        rhythm.timeout ?? 1_000,
+        () => socket?.send({ op: "ping" }),
+        (is) => {
+          silent = is;
           show();
         },
-        dead: () => ended({ code: 0, opened: true }),
-      });
+        () => ended(0, true),
+      );
+    const mine = generation;
     signal("welcomed");
     if (mine !== generation) return;
     rooms.welcome(welcome.rooms, sent, true);
@@ -337,112 +308,83 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
 
   function take(frame: Frame): void {
     beat?.heard();
-    switch (frame.op) {
-      case "event":
-        rooms.event(frame);
-        break;
-      case "resync":
-        rooms.resync(frame);
-        break;
-      case "cursor":
-        rooms.cursor(frame.room, frame.cursor);
-        break;
-      case "status":
-        live = frame.live;
-        serverReason = frame.reason ?? "";
-        show();
-        break;
-      case "token_expiring":
-        tokens.renew();
-        break;
-      case "refreshed":
-        refreshing = false;
-        learn(frame);
-        rooms.refreshed(frame.rooms);
-        break;
-      case "mode":
-        switched = frame.transport === "polling";
+    if (frame.op === "event" || frame.op === "cursor") rooms.take(frame);
+    if (frame.op === "resync") rooms.resync(frame);
+    if (frame.op === "status") {
+      live = frame.live;
+      serverReason = frame.reason;
+      show();
     }
+    if (frame.op === "token_expiring") tokens.renew();
+    if (frame.op === "refreshed") {
+      refreshing = false;
+      learn(frame);
+      rooms.welcome(frame.rooms, rooms.seen(), false);
+    }
+    if (frame.op === "mode") switched = frame.transport === "polling";
     rooms.save();
   }
 
-  function ended({ code, delay, opened }: End): void {
+  function ended(code: number, opened: boolean, delay?: number): void {
     log(`socket ended: ${code}`);
-    const was = connectedAt;
+    const lasted = connectedAt && now() - connectedAt;
     const renewing = refreshing;
     teardown();
     why = "network";
     if (code === 4410) switched = true;
     if (switched) return signal("switched");
-    if (code === 4403 && !renewing) return refuse({ code: "forbidden", message: "the token names no usable room" });
-    if (code === 4400 || code === 1009)
-      return refuse({ code: "malformed", message: `the server does not understand this client (${code})` });
+    if (code === 4403 && !renewing) return void refuse("forbidden", "the token names no usable room");
+    if (code === 4400 || code === 1009) return void refuse("malformed", `closed with ${code}`);
     if (code === 4401 && tokenRefused(tokens.current())) return;
     if (!p.online()) return signal("offline");
-    if (!opened && !probed) void look();
-    if (was && p.now() - was >= STEADY) failures = 0;
+    if (!opened && !failures) void look();
+    if (lasted >= STEADY) failures = 0;
     else if (delay === undefined) failures++;
-    signal(failures >= (opts.attempts ?? 5) ? "tripped" : "dropped");
-    // The server says when to come back; a new token is tried at once, the first time.
-    if (code === 4401 && !retriedToken) delay = 0;
-    if (code === 4401) retriedToken = true;
-    if (delay !== undefined && state === "RECONNECTING") {
-      schedule(delay);
-      show();
-    }
+    signal(failures < (opts.attempts ?? 5) ? "dropped" : "tripped");
+    if (delay === undefined || state !== "RECONNECTING") return;
+    schedule(delay);
+    show();
   }
 
   /** Whether that is the end: nobody will give another. */
   function tokenRefused(token: string | null): boolean {
     why = "token";
-    if (token !== null) tokens.refuse(token);
-    const fault: RowcastError = { code: "token", message: "the server refuses the token" };
-    if (typeof opts.token === "string") {
-      refuse(fault);
-      return true;
-    }
-    error = fault;
-    return false;
+    tokens.refuse(token);
+    return refuse("token", "the server refuses the token", typeof opts.token === "string");
   }
 
-  /** A handshake that fails says nothing about why; a request without a token does, once. */
+  /** A handshake that fails says nothing about why; a request without a token does. */
   async function look(): Promise<void> {
-    probed = true;
     const mine = base;
-    if (!p.fetch) return;
-    const { status, body } = await request(p, after, `${base}/v1/events`, null, 10_000, new AbortController());
-    if (running && mine === base && !halted && state !== "CONNECTED") fault(status, body as Refusal);
+    const [code, body] = await request(p, after, `${base}/v1/events`, null, 10_000, new AbortController());
+    if (running && mine === base && state !== "CONNECTED") fault(code, body as Refusal);
   }
 
-  /** Whether it is the end. */
-  function fault(status: number, refusal: Refusal): boolean {
-    const what = faultOf(base, status, refusal);
-    if (!what) return false;
-    if (status !== 404 || refusal.base_path !== undefined) {
-      refuse(what);
-      return true;
-    }
-    error = what;
-    show();
-    return false;
+  /** What the application can mend about an answer, if it can. */
+  function fault(code: number, { error: why, message, base_path }: Refusal): boolean {
+    if (code === 403) refuse(why === "origin" ? why : "forbidden", `${base}: ${message}`);
+    else if (code === 400) refuse("malformed", `${base}: ${message}`);
+    else if (code !== 404) return false;
+    else if (base_path === undefined) refuse("path", `no Rowcast at ${base}`, false);
+    else refuse("path", `no Rowcast at ${base}: use ${new URL(base).origin}${base_path}`);
+    return true;
   }
 
   // ---- Pages
 
   function takePage(page: Page, sent: Record<string, string>): void {
     const mine = generation;
-    retriedToken = false;
     error = null;
     waits = 0;
     learn(page);
     live = page.live;
-    serverReason = page.reason ?? "";
+    serverReason = page.reason;
     rooms.welcome(page.rooms, sent, freshPage);
     freshPage = false;
     for (const frame of page.resync) rooms.resync(frame);
-    for (const frame of page.events) if (mine === generation) rooms.event(frame);
+    for (const frame of page.events) if (mine === generation) rooms.take(frame);
     if (mine !== generation) return;
-    for (const [room, { cursor }] of Object.entries(page.rooms)) rooms.cursor(room, cursor);
+    for (const [room, { cursor }] of Object.entries(page.rooms)) rooms.take({ op: "cursor", room, cursor });
     rooms.save();
     const was = switched;
     switched = page.transport === "polling";
@@ -450,101 +392,84 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
     if (was && !wantsPolling()) signal("unswitched");
   }
 
-  function pollFailed({ status, refusal, token }: Failure): number | undefined {
-    log(`poll: ${status}`);
-    if (status === 401) {
-      if (token === null) {
-        why = "token";
-        return tokenDelay();
-      }
-      if (tokenRefused(token) || retriedToken) return undefined;
-      retriedToken = true;
-      return 0;
+  function pollFailed(code: number, refusal: Refusal, token: string | null): number | undefined {
+    log(`poll: ${code}`);
+    if (code === 401) {
+      if (token === null) why = "token";
+      else tokenRefused(token);
+      return tokenDelay();
     }
-    if (fault(status, refusal) || status === 404) return undefined;
-    error = {
-      code: "network",
-      message: `${base}/v1/events: ${refusal.message ?? (status || "not reached, or this page's origin is not allowed")}`,
-    };
-    return undefined;
+    if (!fault(code, refusal))
+      refuse("network", `${base}: ${refusal.message ?? (code || "not reached, or origin not allowed")}`, false);
+    return;
   }
 
   // ---- Surroundings
 
   const woken = (): void => {
-    if (!halted && p.online() && p.document?.visibilityState !== "hidden") signal("woken");
+    if (p.online() && p.document?.visibilityState !== "hidden") signal("woken");
   };
-  const offline = (): void => {
-    if (!halted) signal("offline");
-  };
+  const offline = (): void => signal("offline");
   const stored = (event: Event): void => {
     const { key } = event as StorageEvent;
-    const { token } = opts;
-    if (halted) return;
-    if (key === SWITCH || key === null) reconsider();
-    if (typeof token !== "object" || (key !== token.key && key !== null)) return;
-    if (state === "CONNECTED") tokens.renew();
-    else {
-      if (poll.running()) poll.start();
-      connect();
-    }
+    if (key === SWITCH || key === null) signal(wantsPolling() ? "switched" : "unswitched");
+    if (typeof opts.token !== "object" || (key !== opts.token.key && key !== null)) return;
+    if (state === "CONNECTED") return tokens.renew();
+    if (poll.running()) poll.start();
+    connect();
   };
-  function reconsider(): void {
-    const wanted = wantsPolling();
-    if (wanted !== (why === "switched" && state === "DEGRADED")) signal(wanted ? "switched" : "unswitched");
+  function surroundings(how: "addEventListener" | "removeEventListener"): void {
+    const { events, document } = p;
+    events?.[how]("storage", stored);
+    events?.[how]("offline", offline);
+    events?.[how]("online", woken);
+    events?.[how]("pageshow", woken);
+    document?.[how]("visibilitychange", woken);
+    document?.[how]("resume", woken);
   }
-  const surroundings = (how: "addEventListener" | "removeEventListener"): void => {
-    p.events?.[how]("online", woken);
-    p.events?.[how]("pageshow", woken);
-    p.events?.[how]("offline", offline);
-    p.events?.[how]("storage", stored);
-    p.document?.[how]("visibilitychange", woken);
-    p.document?.[how]("resume", woken);
-  };
 
   // ---- What the application calls
 
   function begin(name: "start" | "retry"): void {
-    halted = probed = retriedToken = switched = false;
-    error = null;
+    switched = false;
     failures = waits = 0;
     why = "connecting";
-    const resolved = resolveUrl(opts.url, p);
-    if (typeof resolved !== "string") return refuse(resolved);
-    base = resolved;
+    error = null;
+    surroundings("addEventListener");
+    const [code, text] = resolveUrl(opts.url, p.location?.href);
+    if (code) return void refuse(code, text);
+    base = text;
     signal(p.online() ? name : "offline");
   }
 
   function reconnect(): void {
     if (!running) return;
-    endAll();
+    halt();
     begin("retry");
   }
 
   async function load(): Promise<void> {
-    loaded = true;
     const mine = generation;
     try {
       rooms.load((await opts.cursors?.load()) ?? {});
     } catch (thrown) {
-      log("cursors cannot be loaded", thrown);
+      log("no cursors", thrown);
     }
     if (mine === generation) begin("start");
-    else loaded = false;
   }
 
-  const kind = (token: TokenSource): string =>
-    typeof token === "object" ? `${token.storage} ${token.key}` : typeof token;
+  /** What cannot be changed without connecting anew. */
+  const kind = ({ url, token, types, transport }: RowcastOptions): string =>
+    JSON.stringify([url, typeof token === "object" ? token.storage + token.key : typeof token, types, transport]);
 
+  show();
   return {
     start() {
       if (running) return;
       running = true;
       debugging = !!p.localStorage?.getItem("rowcast:debug");
-      counts.state(state);
-      surroundings("addEventListener");
-      if (opts.cursors && !loaded) void load();
-      else begin("start");
+      counts.enter(state);
+      void load();
     },
     stop() {
       if (!running) return;
@@ -555,23 +480,18 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
       why = "connecting";
       error = null;
       signal("stop");
-      counts.state(null);
+      counts.enter(null);
     },
     reconnect,
     setOptions(next) {
       const before = opts;
       opts = next;
       if (!running) return;
-      if (
-        next.url !== before.url ||
-        kind(next.token) !== kind(before.token) ||
-        String(next.types) !== String(before.types)
-      )
-        reconnect();
+      if (kind(next) !== kind(before)) reconnect();
       else if (typeof next.token === "string" && next.token !== before.token) {
-        if (state === "CONNECTED") tokens.renew();
-        else reconnect();
-      } else if (!halted) reconsider();
+        if (state !== "CONNECTED") reconnect();
+        else tokens.renew();
+      }
     },
     getStatus: () => status,
     subscribe(listener) {
@@ -580,7 +500,7 @@ export function createClient<Events extends EventMap = EventMap>(options: Rowcas
       listeners.add(entry);
       return () => void listeners.delete(entry);
     },
-    on: (pattern: string, handler: (event: never) => void) => events.on(pattern, handler as never),
-    report: () => counts.report(),
+    on,
+    report: counts.report,
   } as RowcastClient<Events>;
 }

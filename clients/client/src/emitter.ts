@@ -5,23 +5,19 @@ import type { RowcastEvent } from "./types";
 
 type Handler = (event: RowcastEvent) => void;
 
-export interface Emitter {
-  on(pattern: string, handler: Handler): () => void;
-  emit(event: RowcastEvent): void;
-}
-
-export function emitter(): Emitter {
+/** How to ask for events, and how to hand one on. */
+export function emitter(): [on: (pattern: string, handler: Handler) => () => void, emit: Handler] {
   const entries = new Set<readonly [string, Handler]>();
-  return {
-    on(pattern, handler) {
+  return [
+    (pattern, handler) => {
       const entry = [pattern, handler] as const;
       entries.add(entry);
       return () => void entries.delete(entry);
     },
-    emit(event) {
+    (event) => {
       for (const [pattern, handler] of [...entries])
         if (pattern.endsWith("*") ? event.type.startsWith(pattern.slice(0, -1)) : pattern === event.type)
           guarded(() => handler(event));
     },
-  };
+  ];
 }

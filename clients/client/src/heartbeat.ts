@@ -11,64 +11,60 @@ const LATE = 2_000;
 
 export interface Heartbeat {
   /** A frame came. */
-  heard(): void;
+  readonly heard: () => void;
   /** Asks at once. */
-  probe(): void;
-  stop(): void;
+  readonly probe: () => void;
+  readonly stop: () => void;
 }
 
-export function heartbeat(env: {
-  readonly now: () => number;
-  readonly after: After;
-  /** How much silence is followed by a ping, in milliseconds. */
-  readonly interval: () => number;
-  readonly timeout: number;
-  readonly ping: () => void;
-  /** No answer within the timeout, or one at last. */
-  readonly silent: (silent: boolean) => void;
-  /** No answer for an interval more. */
-  readonly dead: () => void;
-}): Heartbeat {
+/**
+ * After `interval` milliseconds of silence it pings; without an answer within `timeout` it says `silent`, and an
+ * interval later `dead`.
+ */
+export function heartbeat(
+  now: () => number,
+  after: After,
+  interval: () => number,
+  timeout: number,
+  ping: () => void,
+  silent: (silent: boolean) => void,
+  dead: () => void,
+): Heartbeat {
   let cancel: Cancel = () => {};
-  let heardAt = env.now();
+  let heardAt = now();
   let asked = false;
 
   const timer = (ms: number, run: (late: boolean) => void): void => {
     cancel();
-    const due = env.now() + ms;
-    cancel = env.after(ms, () => run(env.now() - due > LATE));
+    const due = now() + ms;
+    cancel = after(ms, () => run(now() - due > LATE));
   };
 
   const idle = (): void => {
     asked = false;
-    timer(Math.max(heardAt + env.interval() - env.now(), 1), () => {
-      if (env.now() - heardAt < env.interval()) idle();
-      else ask(1);
-    });
+    const left = heardAt + interval() - now();
+    if (left > 0) timer(left, idle);
+    else ask(1);
   };
 
   /** `chances`: how often a late timer may ask again. */
-  const ask = (chances: number): void => {
+  const ask = (chances: number, overdue?: boolean): void => {
     asked = true;
-    env.ping();
-    timer(env.timeout, (late) => {
-      if (late && chances) return ask(chances - 1);
-      env.silent(true);
-      wait(chances);
+    ping();
+    timer(overdue ? interval() : timeout, (late) => {
+      if (late && chances) return ask(chances - 1, overdue);
+      if (overdue) return dead();
+      silent(true);
+      ask(chances, true);
     });
-  };
-
-  const wait = (chances: number): void => {
-    env.ping();
-    timer(env.interval(), (late) => (late && chances ? wait(chances - 1) : env.dead()));
   };
 
   idle();
   return {
     heard() {
-      heardAt = env.now();
+      heardAt = now();
       if (!asked) return;
-      env.silent(false);
+      silent(false);
       idle();
     },
     probe: () => asked || ask(1),

@@ -2,50 +2,32 @@
 
 import type { Platform } from "./types";
 
-/** The surroundings, with what is given in place of what is there. */
+/**
+ * The surroundings, with what is given in place of what is there. What is neither given nor named here is the global of
+ * that name, looked at when it is used: a storage can be forbidden, and throw.
+ */
 export function platformOf(given: Partial<Platform> = {}): Platform {
   const g = globalThis as Partial<typeof globalThis>;
-  return {
+  const named = {
     now: () => Date.now(),
     random: () => Math.random(),
-    setTimeout: (run, ms) => setTimeout(run, ms),
-    clearTimeout: (timer) => clearTimeout(timer as number),
-    get WebSocket() {
-      return g.WebSocket;
-    },
-    get fetch() {
-      return g.fetch?.bind(g);
-    },
-    get events() {
-      return g.addEventListener ? (g as typeof globalThis) : undefined;
-    },
-    get document() {
-      return g.document;
-    },
-    get location() {
-      return g.location;
-    },
-    get localStorage() {
-      return storage("localStorage");
-    },
-    get sessionStorage() {
-      return storage("sessionStorage");
-    },
-    get locks() {
-      return g.navigator?.locks;
-    },
+    events: g.addEventListener && g,
+    locks: g.navigator?.locks,
     online: () => g.navigator?.onLine !== false,
     ...given,
   };
-}
-
-/** Where storage is forbidden, looking at it throws. */
-function storage(name: "localStorage" | "sessionStorage"): Storage | undefined {
-  try {
-    return globalThis[name];
-  } catch {
-    return undefined;
-  }
+  return new Proxy(named as Platform, {
+    get(target, name) {
+      if (name in target) return target[name as keyof Platform];
+      try {
+        const value: unknown = g[name as keyof typeof g];
+        // Bound, because some of them insist on it.
+        return typeof value === "function" ? value.bind(g) : value;
+      } catch {
+        return undefined;
+      }
+    },
+  });
 }
 
 /** Ends a timer. */

@@ -7,7 +7,7 @@
 
 import { guarded, type After, type Cancel } from "./platform";
 import type { RowcastEvent, RowcastOptions } from "./types";
-import type { EventFrame, ResyncFrame, RoomStart } from "./wire";
+import type { CursorFrame, EventFrame, ResyncFrame, RoomStart } from "./wire";
 
 /** Events that may wait for a snapshot; beyond, they are asked for again later. */
 export const MOST_BUFFERED = 10_000;
@@ -16,7 +16,7 @@ interface Snapshot {
   readonly cursor: string;
   readonly reason: string;
   readonly abort: AbortController;
-  buffer: (EventFrame | string)[];
+  buffer: (EventFrame | CursorFrame)[];
   failures: number;
   retry?: Cancel;
 }
@@ -37,14 +37,11 @@ export interface Rooms {
   seen(): Record<string, string>;
   /** What comes goes on from the stored cursors. */
   rewind(): void;
-  /** The rooms that the server names, after `sent` was asked for; `fresh`: it knows of nothing else, because this is a connection's first. */
+  /** The rooms that the server names, after `sent` was asked for; `fresh`: this begins a connection. */
   welcome(rooms: Record<string, RoomStart>, sent: Record<string, string>, fresh: boolean): void;
-  /** The rooms of a new token. */
-  refreshed(rooms: Record<string, RoomStart>): void;
-  event(frame: EventFrame): void;
+  /** An event, or that nothing that is wanted came up to here. */
+  take(frame: EventFrame | CursorFrame): void;
   resync(frame: Omit<ResyncFrame, "op">): void;
-  /** Nothing that is wanted came before this. */
-  cursor(room: string, cursor: string): void;
   /** Keeps what has changed. */
   save(): void;
   /** Gives up snapshots that are under way. */
@@ -58,16 +55,16 @@ export function isCovered(cursor: string, by: string | undefined): boolean {
   return stream === otherStream && Number(offset) <= Number(otherOffset);
 }
 
-export function roomsOf(env: {
-  readonly options: () => RowcastOptions;
-  readonly after: After;
-  readonly backoff: (failures: number, min: number, max: number) => number;
-  readonly deliver: (event: RowcastEvent) => void;
+export function roomsOf(
+  options: () => RowcastOptions,
+  after: After,
+  backoff: (failures: number, max: number, min: number) => number,
+  deliver: (event: RowcastEvent) => void,
   /** Too many events wait for a snapshot. */
-  readonly overflow: () => void;
+  overflow: () => void,
   /** A snapshot fails, or fails no more. */
-  readonly failing: (failing: boolean) => void;
-}): Rooms {
+  failing: (failing: boolean) => void,
+): Rooms {
   const rooms = new Map<string, Room>();
   let dirty = false;
 
@@ -98,34 +95,34 @@ export function roomsOf(env: {
     tell();
   };
 
-  const tell = (): void => env.failing([...rooms.values()].some((room) => room.snapshot?.failures));
+  const tell = (): void => failing([...rooms.values()].some((room) => room.snapshot?.failures));
 
-  const hand = (room: Room, what: EventFrame | string): void => {
-    if (typeof what === "string") return store(room, what);
-    const { op, ...event } = what;
-    store(room, event.cursor);
-    env.deliver(event);
+  const hand = (room: Room, frame: EventFrame | CursorFrame): void => {
+    store(room, frame.cursor);
+    if (frame.op === "cursor") return;
+    const { op, ...event } = frame;
+    deliver(event);
   };
 
   const save = (): void => {
     if (!dirty) return;
     dirty = false;
-    guarded(() => env.options().cursors?.save(listed("stored")));
+    guarded(() => options().cursors?.save(listed("stored")));
   };
 
   const take = async (name: string, room: Room, snapshot: Snapshot): Promise<void> => {
     const { cursor, reason, abort } = snapshot;
     try {
-      await env.options().onResync?.({ room: name, cursor, reason, signal: abort.signal });
+      await options().onResync?.({ room: name, cursor, reason, signal: abort.signal });
     } catch {
       if (room.snapshot !== snapshot) return;
-      snapshot.retry = env.after(env.backoff(snapshot.failures++, 1_000, 30_000), () => void take(name, room, snapshot));
+      snapshot.retry = after(backoff(snapshot.failures++, 30_000, 1_000), () => void take(name, room, snapshot));
       return tell();
     }
     if (room.snapshot !== snapshot) return;
     store(room, cursor);
-    for (const what of snapshot.buffer) {
-      hand(room, what);
+    for (const frame of snapshot.buffer) {
+      hand(room, frame);
       // A handler may end the client: the rest is not to be handed on then.
       if (room.snapshot !== snapshot) return;
     }
@@ -138,26 +135,10 @@ export function roomsOf(env: {
     const room = at(name);
     drop(room);
     room.seen = cursor;
-    if (!env.options().onResync) return store(room, cursor);
+    if (!options().onResync) return store(room, cursor);
     const snapshot: Snapshot = { cursor, reason, abort: new AbortController(), buffer: [], failures: 0 };
     room.snapshot = snapshot;
     void take(name, room, snapshot);
-  };
-
-  const pass = (room: Room, what: EventFrame | string): void => {
-    if (!room.snapshot) return hand(room, what);
-    if (room.snapshot.buffer.push(what) <= MOST_BUFFERED) return;
-    room.snapshot.buffer = [];
-    env.overflow();
-  };
-
-  const leave = (named: Record<string, RoomStart>): void => {
-    for (const [name, room] of rooms)
-      if (!(name in named)) {
-        drop(room);
-        rooms.delete(name);
-        dirty = true;
-      }
   };
 
   return {
@@ -170,7 +151,12 @@ export function roomsOf(env: {
       for (const room of rooms.values()) room.seen = room.stored;
     },
     welcome(named, sent, fresh) {
-      leave(named);
+      for (const [name, room] of rooms)
+        if (!(name in named)) {
+          drop(room);
+          rooms.delete(name);
+          dirty = true;
+        }
       for (const [name, { cursor, resumed }] of Object.entries(named)) {
         const room = at(name);
         if (fresh) room.seen = room.stored;
@@ -180,24 +166,17 @@ export function roomsOf(env: {
         } else if (sent[name] === undefined) resync({ room: name, cursor, reason: "start" });
       }
     },
-    refreshed(named) {
-      leave(named);
-      for (const [room, { cursor }] of Object.entries(named))
-        if (!rooms.has(room)) resync({ room, cursor, reason: "start" });
-    },
-    event(frame) {
+    take(frame) {
       const room = at(frame.room);
+      const { snapshot } = room;
       if (isCovered(frame.cursor, room.seen)) return;
       room.seen = frame.cursor;
-      pass(room, frame);
+      if (!snapshot) return hand(room, frame);
+      if (snapshot.buffer.push(frame) <= MOST_BUFFERED) return;
+      snapshot.buffer = [];
+      overflow();
     },
     resync,
-    cursor(name, cursor) {
-      const room = at(name);
-      if (room.seen === cursor || isCovered(cursor, room.seen)) return;
-      room.seen = cursor;
-      pass(room, cursor);
-    },
     save,
     stop() {
       for (const room of rooms.values()) drop(room);

@@ -1,64 +1,56 @@
 /** One WebSocket, from its opening to its end. It knows frames, not rooms. */
 
-import { guarded, type After } from "./platform";
-import type { Platform } from "./types";
+import type { After } from "./platform";
 import type { Frame, Welcome } from "./wire";
 
-/** How a socket ended by itself. */
-export interface End {
-  /** The close code; 1006 when there was none, 0 when the time was up. */
-  readonly code: number;
-  /** When the server wants to see the client again, in milliseconds. */
-  readonly delay?: number;
-  /** Whether the handshake succeeded. */
-  readonly opened: boolean;
-}
-
 export interface Socket {
-  send(frame: object): void;
+  readonly send: (frame: object) => void;
   /** Ends it; nothing is heard of it afterwards. */
-  close(): void;
+  readonly close: () => void;
 }
 
-export function openSocket(env: {
-  readonly p: Platform;
-  readonly after: After;
-  readonly url: string;
-  readonly timeout: number;
-  /** The first frame to send. */
-  readonly auth: () => object;
-  readonly welcomed: (welcome: Welcome) => void;
-  readonly frame: (frame: Frame) => void;
-  readonly ended: (end: End) => void;
-}): Socket {
-  const raw = new env.p.WebSocket!(env.url, ["rowcast.v1"]);
+/**
+ * How a socket ended by itself: the close code (1006 when there was none, 0 when the time was up), whether the
+ * handshake had succeeded, and when the server wants to see the client again, in milliseconds.
+ */
+export type Ended = (code: number, opened: boolean, delay?: number) => void;
+
+/** Opens it; `timeout` covers the handshake and the welcome, `auth` is the first frame to send. */
+export function openSocket(
+  WebSocket: typeof globalThis.WebSocket,
+  url: string,
+  after: After,
+  timeout: number,
+  auth: () => object,
+  welcomed: (welcome: Welcome) => void,
+  took: (frame: Frame) => void,
+  ended: Ended,
+): Socket {
+  const raw = new WebSocket(url, ["rowcast.v1"]);
   let opened = false;
 
   const close = (): void => {
     cancel();
     raw.onopen = raw.onmessage = raw.onclose = null;
-    // An error event after this is nobody's; without a listener some platforms throw it.
-    raw.onerror = () => {};
-    guarded(() => raw.close());
+    raw.close();
   };
   const end = (code: number, delay?: number): void => {
     close();
-    env.ended(delay === undefined ? { code, opened } : { code, delay, opened });
+    ended(code, opened, delay);
   };
-  // It covers the handshake and the welcome: a server may accept and never answer.
-  const cancel = env.after(env.timeout, () => end(0));
+  const cancel = after(timeout, () => end(0));
   const send = (frame: object): void => {
     if (raw.readyState === 1) raw.send(JSON.stringify(frame));
   };
 
   raw.onopen = () => {
     opened = true;
-    send(env.auth());
+    send(auth());
   };
-  raw.onmessage = ({ data }: MessageEvent<unknown>) => {
+  raw.onmessage = ({ data }: MessageEvent<string>) => {
     let frame: Frame;
     try {
-      frame = JSON.parse(data as string) as Frame;
+      frame = JSON.parse(data) as Frame;
       if (!frame.op) return;
     } catch {
       return end(1007);
@@ -66,10 +58,11 @@ export function openSocket(env: {
     if (frame.op === "bye") return end(frame.code, frame.reconnect_in_ms);
     if (frame.op === "welcome") {
       cancel();
-      env.welcomed(frame);
-    } else env.frame(frame);
+      welcomed(frame);
+    } else took(frame);
   };
   raw.onclose = ({ code }) => end(code);
+  // Its close follows; without a listener some platforms throw.
   raw.onerror = () => {};
   return { send, close };
 }

@@ -48,62 +48,31 @@ export type Action =
   /** End everything. */
   | "halt";
 
-/** Next state and action for each pair. */
-export const table: Record<State, Record<Signal, readonly [State, Action]>> = {
-  INITIALIZING: {
-    start: ["INITIALIZING", "connect"],
-    stop: ["INITIALIZING", "halt"],
-    retry: ["INITIALIZING", "connect"],
-    welcomed: ["CONNECTED", "settle"],
-    dropped: ["RECONNECTING", "backoff"],
-    tripped: ["DEGRADED", "degrade"],
-    switched: ["DEGRADED", "poll"],
-    unswitched: ["INITIALIZING", "none"],
-    refused: ["DEGRADED", "halt"],
-    untokened: ["INITIALIZING", "await"],
-    offline: ["RECONNECTING", "sleep"],
-    woken: ["INITIALIZING", "connect"],
-  },
-  CONNECTED: {
-    start: ["CONNECTED", "none"],
-    stop: ["INITIALIZING", "halt"],
-    retry: ["RECONNECTING", "connect"],
-    welcomed: ["CONNECTED", "settle"],
-    dropped: ["RECONNECTING", "backoff"],
-    tripped: ["DEGRADED", "degrade"],
-    switched: ["DEGRADED", "poll"],
-    unswitched: ["CONNECTED", "none"],
-    refused: ["DEGRADED", "halt"],
-    untokened: ["RECONNECTING", "await"],
-    offline: ["RECONNECTING", "sleep"],
-    woken: ["CONNECTED", "probe"],
-  },
-  RECONNECTING: {
-    start: ["RECONNECTING", "none"],
-    stop: ["INITIALIZING", "halt"],
-    retry: ["RECONNECTING", "connect"],
-    welcomed: ["CONNECTED", "settle"],
-    dropped: ["RECONNECTING", "backoff"],
-    tripped: ["DEGRADED", "degrade"],
-    switched: ["DEGRADED", "poll"],
-    unswitched: ["RECONNECTING", "none"],
-    refused: ["DEGRADED", "halt"],
-    untokened: ["RECONNECTING", "await"],
-    offline: ["RECONNECTING", "sleep"],
-    woken: ["RECONNECTING", "connect"],
-  },
-  DEGRADED: {
-    start: ["DEGRADED", "none"],
-    stop: ["INITIALIZING", "halt"],
-    retry: ["RECONNECTING", "connect"],
-    welcomed: ["CONNECTED", "settle"],
-    dropped: ["DEGRADED", "degrade"],
-    tripped: ["DEGRADED", "degrade"],
-    switched: ["DEGRADED", "poll"],
-    unswitched: ["DEGRADED", "connect"],
-    refused: ["DEGRADED", "halt"],
-    untokened: ["DEGRADED", "degrade"],
-    offline: ["RECONNECTING", "sleep"],
-    woken: ["DEGRADED", "connect"],
-  },
+/** Next state and action, the state by its first letter. */
+type Cell = `${"I" | "C" | "R" | "D"} ${Action}`;
+
+/** The states, in the order of the table's columns. */
+export const states: readonly State[] = ["INITIALIZING", "CONNECTED", "RECONNECTING", "DEGRADED"];
+
+/** For each signal, what it does in each state. */
+export const table: Record<Signal, readonly [Cell, Cell, Cell, Cell]> = {
+  //          INITIALIZING, CONNECTED,    RECONNECTING, DEGRADED
+  start:      ["I connect", "C none",     "R none",     "D none"],
+  stop:       ["I halt",    "I halt",     "I halt",     "I halt"],
+  retry:      ["I connect", "R connect",  "R connect",  "R connect"],
+  welcomed:   ["C settle",  "C settle",   "C settle",   "C settle"],
+  dropped:    ["R backoff", "R backoff",  "R backoff",  "D degrade"],
+  tripped:    ["D degrade", "D degrade",  "D degrade",  "D degrade"],
+  switched:   ["D poll",    "D poll",     "D poll",     "D poll"],
+  unswitched: ["I none",    "C none",     "R none",     "D connect"],
+  refused:    ["D halt",    "D halt",     "D halt",     "D halt"],
+  untokened:  ["I await",   "R await",    "R await",    "D degrade"],
+  offline:    ["R sleep",   "R sleep",    "R sleep",    "R sleep"],
+  woken:      ["I connect", "C probe",    "R connect",  "D connect"],
 };
+
+/** What a signal does in a state. */
+export function step(state: State, signal: Signal): [State, Action] {
+  const [letter, action] = table[signal][states.indexOf(state)]!.split(" ") as [string, Action];
+  return [states.find((name) => name.startsWith(letter))!, action];
+}

@@ -5,7 +5,7 @@
  */
 
 import type { After, Cancel } from "./platform";
-import type { Platform, RowcastOptions, TokenRequest } from "./types";
+import type { Platform, RowcastOptions, TokenRequest, TokenSource } from "./types";
 
 type Reason = TokenRequest["reason"];
 
@@ -20,177 +20,156 @@ export interface Claims {
 }
 
 /** What a token says, unverified; nothing if it is not a JSON Web Token. */
-export function claimsOf(token: string): Claims {
+export function claimsOf(token: string | null): Claims {
   try {
-    const claims: unknown = JSON.parse(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
-    return claims && typeof claims === "object" ? claims : {};
+    return Object(JSON.parse(atob(token!.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")))) as Claims;
   } catch {
     return {};
   }
 }
 
-export interface Tokens {
-  /** A token to connect or poll with; null: none is there yet. */
-  get(): Promise<string | null>;
-  /** The server has refused this one. */
-  refuse(token: string): void;
-  /** The server takes the current one until then, in milliseconds: it is replaced in time. */
-  until(expiresAt: number): void;
-  /** Now. */
-  renew(): void;
-  /** The one that was given out last. */
-  current(): string | null;
-  stop(): void;
+type Ask = (request: TokenRequest) => string | null | undefined | Promise<string | null | undefined>;
+
+/** How a source is looked at, how it is made to give another token, and where that is kept. */
+function waysOf(source: TokenSource, p: Platform): [look: Ask, refresh?: Ask, store?: (token: string) => void] {
+  if (typeof source === "string") return [() => source];
+  if (typeof source === "function") return [source, source];
+  const storage = p[`${source.storage}Storage`];
+  const { key, refresh } = source;
+  const look = () => storage?.getItem(key);
+  return refresh ? [look, refresh, (token) => storage?.setItem(key, token)] : [look];
 }
 
-export function tokensOf(env: {
-  readonly p: Platform;
-  readonly options: () => RowcastOptions;
-  readonly after: After;
-  /** The server's time, as soon as it is known. */
-  readonly serverNow: () => number | undefined;
-  readonly count: (ok: boolean) => void;
+export interface Tokens {
+  /** A token to connect or poll with; null: none is there yet. */
+  readonly get: () => Promise<string | null>;
+  /** The one that was given out last. */
+  readonly current: () => string | null;
+  /** The server has refused this one. */
+  readonly refuse: (token: string | null) => void;
+  /** The server takes the current one until then, in milliseconds: it is replaced in time. */
+  readonly until: (expiresAt: number) => void;
+  /** Replaces the current one now. */
+  readonly renew: () => void;
+  readonly stop: () => void;
+}
+
+export function tokensOf(
+  p: Platform,
+  options: () => RowcastOptions,
+  after: After,
+  /** The server's time; NaN as long as it is not known. */
+  serverNow: () => number,
+  count: (ok: boolean) => void,
   /** A newer token is there before the old one ends. */
-  readonly renewed: (token: string) => void;
-  readonly failed: (message: string) => void;
-}): Tokens {
+  renewed: (token: string) => void,
+  failed: (error: unknown) => void,
+): Tokens {
   let current: string | null = null;
   let refused: string | null = null;
   let flight: Promise<string | null> | null = null;
-  let timer: Cancel | undefined;
+  let asking: AbortController | undefined;
+  let cancel: Cancel = () => {};
   let ends = 0;
-  let life = new AbortController();
 
-  const isOver = (token: string): boolean => {
-    const now = env.serverNow();
-    const { exp } = claimsOf(token);
-    return now !== undefined && typeof exp === "number" && exp * 1000 <= now;
-  };
+  const find = async (reason: Reason, signal: AbortSignal): Promise<string | null | undefined> => {
+    const { token: source, url } = options();
+    const request: TokenRequest = { reason, previous: current, signal };
+    const usable = (token: string | null | undefined): boolean =>
+      !!token &&
+      token !== refused &&
+      !(Number(claimsOf(token).exp) * 1000 <= serverNow()) &&
+      (reason !== "expiring" || token !== current);
+    const [look, refresh, store] = waysOf(source, p);
 
-  /** One tab at a time. */
-  const alone = <T>(run: () => Promise<T>): Promise<T> => {
-    const { token, url } = env.options();
-    const name = `rowcast:token:${typeof token === "object" ? token.key : url}`;
-    return env.p.locks ? (env.p.locks.request(name, { signal: life.signal }, run) as Promise<T>) : run();
-  };
-
-  const patiently = async (
-    run: (request: TokenRequest) => ReturnType<Extract<RowcastOptions["token"], (request: TokenRequest) => unknown>>,
-    reason: Reason,
-    previous: string | null,
-  ): Promise<string | null> => {
-    const abort = new AbortController();
-    const { signal } = life;
-    let give = (): void => {};
-    const end = new Promise<never>((_, reject) => {
-      give = () => {
-        reject(new Error("the token source does not answer"));
-        abort.abort();
-      };
-    });
-    const cancel = env.after(PATIENCE, give);
-    signal.addEventListener("abort", give);
-    try {
-      return (await Promise.race([run({ reason, previous, signal: abort.signal }), end])) || null;
-    } finally {
-      cancel();
-      signal.removeEventListener("abort", give);
+    if (look !== refresh || reason === "connect") {
+      const token = await look(request);
+      if (usable(token)) return token;
+      // Without any nobody has signed in: there is nothing to refresh.
+      if (!token || !refresh) return null;
+      current ??= token;
+      if (reason === "connect") return find("expiring", signal);
     }
-  };
-
-  const find = async (reason: Reason): Promise<string | null> => {
-    const source = env.options().token;
-    if (typeof source === "string") return source;
-    if (typeof source === "function") {
-      if (reason === "connect") {
-        const token = await patiently(source, reason, current);
-        if (!token || !isOver(token)) return token;
-        reason = "expiring";
-      }
-      const why = reason;
-      return alone(() => patiently(source, why, current));
-    }
-    const read = (): string | null => env.p[`${source.storage}Storage`]?.getItem(source.key) || null;
-    const old = read();
-    const isOld = (token: string | null): boolean =>
-      token === refused || token === old || (reason === "expiring" && token === current);
-    const { refresh } = source;
-    if (!old || (old !== refused && !isOver(old) && (reason !== "expiring" || old !== current))) return old;
-    if (!refresh) return null;
-    return alone(async () => {
+    const renewal = async (): Promise<string | null | undefined> => {
       // Another tab may have been first.
-      const there = read();
-      if (there && !isOld(there) && !isOver(there)) return there;
-      const token = await patiently(refresh, reason === "connect" ? "expiring" : reason, old);
-      if (token && token !== read()) env.p[`${source.storage}Storage`]?.setItem(source.key, token);
+      let token = store && (await look(request));
+      if (!usable(token)) token = await refresh(request);
+      if (token) store?.(token);
       return token;
-    });
+    };
+    // One tab at a time.
+    return p.locks?.request(`rowcast:token:${typeof source === "object" ? source.key : url}`, { signal }, renewal) ?? renewal();
   };
 
   const ask = async (reason: Reason): Promise<string | null> => {
+    const abort = (asking = new AbortController());
+    const { signal } = abort;
     const before = current;
-    let token: string | null = null;
+    let token: string | null | undefined;
+    const giveUp = after(PATIENCE, () => abort.abort());
     try {
-      token = await find(reason);
-      if (token === refused) token = null;
+      token = await Promise.race([
+        find(reason, signal),
+        new Promise<never>((_, reject) => {
+          signal.onabort = reject;
+        }),
+      ]);
     } catch (error) {
-      env.failed(String(error));
+      failed(error);
     }
-    if (reason !== "connect") env.count(!!token && token !== before);
-    if (token) {
+    giveUp();
+    if (!token || token === refused) token = null;
+    else {
       current = token;
       refused = null;
     }
+    if (reason !== "connect") count(!!token && token !== before);
     return token;
   };
 
   const get = (reason: Reason): Promise<string | null> => {
-    if (flight) return flight;
-    const mine = ask(reason).finally(() => {
+    const mine = (flight ??= ask(reason).finally(() => {
       if (flight === mine) flight = null;
-    });
-    return (flight = mine);
+    }));
+    return mine;
   };
 
   const renew = async (): Promise<void> => {
-    timer?.();
-    if (typeof env.options().token === "string") return;
-    const { signal } = life;
+    cancel();
     const before = current;
     const token = await get("expiring");
-    if (signal.aborted) return;
-    if (token && token !== before) return env.renewed(token);
-    const left = ends - (env.serverNow() ?? env.p.now());
-    if (left > 0) renewIn(Math.max(1_000, left / 4));
+    if (token && token !== before) return renewed(token);
+    const left = ends - (serverNow() || p.now());
+    if (left > 0) renewIn(left / 4);
   };
 
   const renewIn = (ms: number): void => {
-    timer?.();
-    timer = env.after(ms, () => void renew());
+    cancel();
+    cancel = after(Math.max(ms, 1_000), () => void renew());
   };
 
   return {
     get: () => get(refused === null ? "connect" : "refused"),
+    current: () => current,
     refuse(token) {
       refused = token;
-      timer?.();
+      cancel();
     },
     until(expiresAt) {
-      if (!(expiresAt > 0)) return;
+      const { token, refreshAhead = HOUR } = options();
+      if (typeof token === "string" || !expiresAt) return;
       ends = expiresAt;
-      const now = env.serverNow() ?? env.p.now();
-      const { iat } = claimsOf(current ?? "");
-      const from = typeof iat === "number" && iat * 1000 < expiresAt ? iat * 1000 : now;
-      const due = Math.max(expiresAt - (env.options().refreshAhead ?? HOUR), from + (expiresAt - from) * 0.8);
+      const now = serverNow() || p.now();
+      const from = Number(claimsOf(current).iat) * 1000 || now;
+      const due = Math.max(ends - refreshAhead, from + (ends - from) * 0.8);
       // Tokens that all end at one moment would otherwise be replaced without pause.
-      renewIn(Math.max(due - now, (expiresAt - now) / 4, 1_000));
+      renewIn(Math.max(due - now, (ends - now) / 4));
     },
     renew: () => void renew(),
-    current: () => current,
     stop() {
-      timer?.();
-      life.abort();
-      life = new AbortController();
+      cancel();
+      ends = 0;
+      asking?.abort();
       flight = null;
     },
   };

@@ -18,6 +18,12 @@ export interface EventFrame extends RowcastEvent {
   readonly op: "event";
 }
 
+export interface CursorFrame {
+  readonly op: "cursor";
+  readonly room: string;
+  readonly cursor: string;
+}
+
 export interface Welcome {
   readonly op: "welcome";
   readonly rooms: Record<string, RoomStart>;
@@ -31,7 +37,7 @@ export type Frame =
   | Welcome
   | EventFrame
   | ResyncFrame
-  | { readonly op: "cursor"; readonly room: string; readonly cursor: string }
+  | CursorFrame
   | { readonly op: "status"; readonly live: boolean; readonly reason?: string }
   | { readonly op: "token_expiring"; readonly in: number }
   | { readonly op: "refreshed"; readonly expires_at: string; readonly rooms: Record<string, RoomStart>; readonly now?: string }
