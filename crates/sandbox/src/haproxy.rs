@@ -1,4 +1,5 @@
-//! An HAProxy in front of edges: least connections, checked by `/ready` of their admin ports.
+//! An HAProxy in front of edges: least connections, checked by `/ready` of their admin ports. A page may stand beside them
+//! on the same origin, and WebSockets can be refused while it runs, as many a company's proxy does.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,11 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use crate::ports::on_a_port;
-use crate::{Folder, Launch, Process, find_haproxy, http_get};
+use crate::{Folder, Launch, Process, find_haproxy, http_get, wait_for};
 
 const READY: Duration = Duration::from_secs(20);
+/// For open sockets to be cut.
+const CUT: Duration = Duration::from_secs(5);
 
 /// A server behind the balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,9 @@ pub struct HaproxyOptions {
     pub port: Option<u16>,
     /// What stands behind it.
     pub backends: Vec<Backend>,
+    /// A server, like `127.0.0.1:8080`, that answers all but `/ws`, `/v1/…` and `/socket.io/…`; without one the backends
+    /// answer everything.
+    pub page: Option<String>,
 }
 
 /// A balancer. Dropping it ends it.
@@ -40,9 +48,20 @@ pub struct Haproxy {
     process: Process,
     port: u16,
     folder: PathBuf,
-    backends: Vec<Backend>,
+    rules: Rules,
     /// Last: removed when the server has gone.
     _own: Option<Folder>,
+    _control: Folder,
+}
+
+/// What a configuration is written from.
+#[derive(Debug)]
+struct Rules {
+    backends: Vec<Backend>,
+    page: Option<String>,
+    websockets: bool,
+    /// Where it takes orders. In a folder of its own: the path of such a socket has 108 bytes at most.
+    control: PathBuf,
 }
 
 impl Haproxy {
@@ -58,9 +77,11 @@ impl Haproxy {
             (None, None) => unreachable!("one is made where none is given"),
         };
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let backends = options.backends;
-        let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &backends)).await?;
-        Ok(Self { process, port, folder, backends, _own: own })
+        let control_folder = Folder::new("haproxy-control")?;
+        let control = control_folder.path().join("socket");
+        let rules = Rules { backends: options.backends, page: options.page, websockets: true, control };
+        let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &rules)).await?;
+        Ok(Self { process, port, folder, rules, _own: own, _control: control_folder })
     }
 
     /// `http://127.0.0.1:<port>`
@@ -88,10 +109,70 @@ impl Haproxy {
     /// # Errors
     /// When it does not take them over.
     pub async fn set_backends(&mut self, backends: Vec<Backend>) -> Result<()> {
-        let mark = configure(&self.folder, self.port, &backends)?;
-        self.backends = backends;
+        self.rules.backends = backends;
+        let mark = configure(&self.folder, self.port, &self.rules)?;
         self.process.signal(Signal::USR2)?;
         self.process.wait_ready(READY, || probe(self.port, &mark)).await
+    }
+
+    /// Lets WebSockets through, or not: then requests for one are answered 503 and open ones are cut, while plain HTTP
+    /// goes on. It stays so over a restart.
+    ///
+    /// # Errors
+    /// When it does not take the order, or open sockets stay open.
+    pub async fn set_websockets(&mut self, allowed: bool) -> Result<()> {
+        self.rules.websockets = allowed;
+        configure(&self.folder, self.port, &self.rules)?;
+        let state = if allowed { "ready" } else { "maint" };
+        self.for_each_socket_server(&format!("set server {{}} state {state}")).await?;
+        if allowed {
+            return Ok(());
+        }
+        // One that was just being connected may appear after the others were cut.
+        wait_for("the end of open WebSockets", CUT, async || {
+            self.for_each_socket_server("shutdown sessions server {}").await?;
+            match self.open_sockets().await? {
+                0 => Ok(()),
+                open => bail!("{open} are open"),
+            }
+        })
+        .await
+    }
+
+    /// Whether WebSockets are let through.
+    pub fn websockets(&self) -> bool {
+        self.rules.websockets
+    }
+
+    async fn for_each_socket_server(&self, order: &str) -> Result<()> {
+        for number in 0..self.rules.backends.len() {
+            let order = order.replace("{}", &format!("sockets/edge{number}"));
+            let answer = self.ask(&order).await?;
+            if !answer.trim().is_empty() {
+                bail!("HAProxy answers {order:?} with {:?}", answer.trim());
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_sockets(&self) -> Result<u64> {
+        // Of the backend alone; its fifth column is the number of current sessions.
+        let answer = self.ask("show stat sockets 2 -1").await?;
+        let line = answer.lines().find(|line| line.starts_with("sockets,BACKEND,"));
+        let sessions = line.and_then(|line| line.split(',').nth(4)?.parse().ok());
+        sessions.with_context(|| format!("HAProxy's statistics are {answer:?}"))
+    }
+
+    /// What it answers to an order.
+    async fn ask(&self, order: &str) -> Result<String> {
+        let control = &self.rules.control;
+        let mut stream = UnixStream::connect(control)
+            .await
+            .with_context(|| format!("connecting to {}", control.display()))?;
+        stream.write_all(format!("{order}\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// Stops it, its connections with it.
@@ -120,15 +201,15 @@ impl Haproxy {
     /// When it does not start, or the port was taken in the meantime.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        let (folder, backends) = (&self.folder, &self.backends);
-        let (_, process) = on_a_port(Some(self.port), |port| launch(folder, port, backends)).await?;
+        let (folder, rules) = (&self.folder, &self.rules);
+        let (_, process) = on_a_port(Some(self.port), |port| launch(folder, port, rules)).await?;
         self.process = process;
         Ok(())
     }
 }
 
-async fn launch(folder: &Path, port: u16, backends: &[Backend]) -> Result<Process> {
-    let mark = configure(folder, port, backends)?;
+async fn launch(folder: &Path, port: u16, rules: &Rules) -> Result<Process> {
+    let mark = configure(folder, port, rules)?;
     let process = Launch::new("HAProxy", find_haproxy()?, folder.join("haproxy.log"))
         .args(["-W", "-f"])
         .arg(folder.join("haproxy.cfg"))
@@ -138,20 +219,35 @@ async fn launch(folder: &Path, port: u16, backends: &[Backend]) -> Result<Proces
 }
 
 /// Writes the configuration and returns its mark, a path that only this version of it answers.
-fn configure(folder: &Path, port: u16, backends: &[Backend]) -> Result<String> {
+fn configure(folder: &Path, port: u16, rules: &Rules) -> Result<String> {
     static VERSION: AtomicU64 = AtomicU64::new(0);
     let mark = format!("/.balancer-{}-{}", std::process::id(), VERSION.fetch_add(1, Ordering::Relaxed));
+    let path = folder.join("haproxy.cfg");
+    fs::write(&path, written(port, &mark, rules)?).with_context(|| format!("writing {}", path.display()))?;
+    Ok(mark)
+}
+
+fn written(port: u16, mark: &str, rules: &Rules) -> Result<String> {
+    let others = match &rules.page {
+        Some(_) => {
+            "    use_backend edges if { path /ws } or { path_beg /v1/ /socket.io/ }\n    default_backend page\n"
+        }
+        None => "    default_backend edges\n",
+    };
     // noreuseport: two that were given the same port must not share it, the second must fail.
     let mut text = format!(
         "global\n    noreuseport\n    log stdout format raw daemon notice\n\
+         \x20   stats socket \"{control}\" mode 600 level admin\n\
          defaults\n    mode http\n    log global\n    option forwardfor\n    option redispatch\n    retries 3\n\
          \x20   timeout connect 1s\n    timeout http-request 10s\n    timeout client 120s\n    timeout server 120s\n\
          \x20   # A WebSocket that says nothing: the edges ping more often.\n    timeout tunnel 1h\n\
-         frontend clients\n    bind 127.0.0.1:{port}\n    monitor-uri {mark}\n    default_backend edges\n\
+         frontend clients\n    bind 127.0.0.1:{port}\n    monitor-uri {mark}\n\
+         \x20   use_backend sockets if {{ hdr(Upgrade) -i websocket }}\n{others}\
          backend edges\n    balance leastconn\n    option httpchk\n    http-check send meth GET uri /ready\n\
-         \x20   http-check expect status 200\n"
+         \x20   http-check expect status 200\n",
+        control = rules.control.display()
     );
-    for (number, Backend { address, admin }) in backends.iter().enumerate() {
+    for (number, Backend { address, admin }) in rules.backends.iter().enumerate() {
         let check = match admin {
             Some(admin) => {
                 format!(" check addr {} port {} inter 500ms fall 1 rise 1", host(admin)?.0, host(admin)?.1)
@@ -160,9 +256,17 @@ fn configure(folder: &Path, port: u16, backends: &[Backend]) -> Result<String> {
         };
         writeln!(text, "    server edge{number} {address}{check}").expect("a String takes all");
     }
-    let path = folder.join("haproxy.cfg");
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-    Ok(mark)
+    // The same servers, so that their WebSockets can be refused apart from the rest.
+    text.push_str("backend sockets\n    balance leastconn\n");
+    for (number, Backend { address, admin }) in rules.backends.iter().enumerate() {
+        let track = admin.as_ref().map_or_else(String::new, |_| format!(" track edges/edge{number}"));
+        let state = if rules.websockets { "" } else { " disabled" };
+        writeln!(text, "    server edge{number} {address}{track}{state}").expect("a String takes all");
+    }
+    if let Some(page) = &rules.page {
+        writeln!(text, "backend page\n    server page {page}").expect("a String takes all");
+    }
+    Ok(text)
 }
 
 fn host(address: &str) -> Result<(&str, &str)> {

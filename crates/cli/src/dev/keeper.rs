@@ -1,23 +1,18 @@
-//! Keeps what was started running: what ends by itself is started again, on the same port and data; and in the end
-//! stops all of it, within 10 s.
+//! Keeps one server running: what ends by itself is started again, on the same port and data. In between it takes orders:
+//! whoever wants to see Rowcast heal has to break something first.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
-use futures_util::future::join_all;
-use rowcast_process::shutdown::Signal;
-use rowcast_sandbox::{Haproxy, Postgres, Process, Redis};
-use tokio::task::JoinSet;
+use anyhow::{anyhow, bail};
+use rowcast_process::shutdown;
+use rowcast_sandbox::{Haproxy, Postgres, Process, Redis, Signal};
+use tokio::sync::{mpsc, oneshot};
 
 use super::RestartAfter;
-use super::folder::{DevFolder, write_dev_file};
+use super::board::{Board, Condition, Place};
 use super::rowcast::Rowcast;
 use super::say::Say;
-use super::start::Started;
-use crate::devfile;
-use crate::devfile::DevFile;
 
 /// Between attempts to start what did not come up.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(500);
@@ -27,26 +22,26 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// What PostgreSQL and Redis have to write everything. What is killed then loses nothing either, but starts slower.
 const WRITING: Duration = Duration::from_secs(4);
+/// Orders that wait for one server; whoever sends one more waits too.
+const WAITING_ORDERS: usize = 8;
+/// How long an order may take, a restart of the server included.
+const ORDER: Duration = Duration::from_secs(15);
 
-/// A place in `dev.json`.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Postgres,
-    Redis,
-    Balancer,
-    Listener(usize),
-    Edge(usize),
-}
-
-enum Server {
+/// One of the servers, however it is started.
+pub enum Server {
+    /// The database server.
     Postgres(Postgres),
+    /// Redis.
     Redis(Redis),
+    /// HAProxy.
     Balancer(Haproxy),
+    /// A listener or an edge.
     Rowcast(Rowcast),
 }
 
 impl Server {
-    fn process(&self) -> &Process {
+    /// Its process.
+    pub fn process(&self) -> &Process {
         match self {
             Self::Postgres(server) => server.process(),
             Self::Redis(server) => server.process(),
@@ -65,20 +60,18 @@ impl Server {
     }
 
     /// Stops it in order, if it goes quickly; what is left ends with the value.
-    async fn stop(self) {
+    pub async fn stop(self) {
         let stopped = match &self {
             Self::Postgres(server) => tokio::time::timeout(WRITING, server.stop()).await,
             Self::Redis(server) => tokio::time::timeout(WRITING, server.stop()).await,
             Self::Balancer(server) => Ok(server.stop().await),
             Self::Rowcast(server) => {
                 let process = server.process();
-                let terminate = rowcast_sandbox::Signal::TERM;
                 // An error says that it has ended already.
-                let _ =
-                    process.signal(terminate).and_then(|()| process.signal(rowcast_sandbox::Signal::CONT));
+                let _ = process.signal(Signal::TERM).and_then(|()| process.signal(Signal::CONT));
                 match process.wait_exit(GOODBYE).await {
                     Ok(_) => Ok(Ok(())),
-                    Err(_) => Ok(process.stop(terminate, AT_ONCE).await.map(drop)),
+                    Err(_) => Ok(process.stop(Signal::TERM, AT_ONCE).await.map(drop)),
                 }
             }
         };
@@ -92,120 +85,99 @@ impl Server {
     }
 }
 
-/// Everything that runs, and the tasks that keep it so.
-pub struct Fleet {
-    board: Arc<Board>,
-    stop: Signal,
-    keepers: JoinSet<Server>,
+/// What a server is to do, or to suffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// End at once, as in an accident; the keeper then does what it does about any end.
+    Die,
+    /// Stand still: SIGSTOP.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End in order, and start again at once.
+    Restart,
+    /// Let WebSockets through, or not. Only the balancer can.
+    Websockets(bool),
 }
 
-impl Fleet {
-    /// Writes `dev.json` and begins to look after what was started.
-    pub fn keep(
-        started: Started,
-        policy: RestartAfter,
-        folder: &DevFolder,
-        say: Say,
-    ) -> anyhow::Result<Self> {
-        let board = Arc::new(Board { path: folder.dev_file(), dev: Mutex::new(described(&started, folder)) });
-        let numbered = |servers: Vec<Rowcast>, place: fn(usize) -> Place| {
-            servers.into_iter().enumerate().map(move |(number, one)| (place(number), Server::Rowcast(one)))
+struct Request {
+    order: Order,
+    done: oneshot::Sender<anyhow::Result<()>>,
+}
+
+/// The way of orders to a server's keeper.
+#[derive(Clone)]
+pub struct Orders(mpsc::Sender<Request>);
+
+impl Orders {
+    /// Has an order carried out.
+    ///
+    /// # Errors
+    /// When it can not be, or not in time because the server is only being started.
+    pub async fn give(&self, order: Order) -> anyhow::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let given = async {
+            let left = || anyhow!("it has ended, and is left so");
+            self.0.send(Request { order, done }).await.map_err(|_| left())?;
+            answer.await.map_err(|_| left())?
         };
-        let servers = [
-            (Place::Postgres, Server::Postgres(started.database.postgres)),
-            (Place::Redis, Server::Redis(started.redis)),
-            (Place::Balancer, Server::Balancer(started.balancer)),
-        ];
-        let servers = servers
-            .into_iter()
-            .chain(numbered(started.listeners, Place::Listener))
-            .chain(numbered(started.edges, Place::Edge));
-        let mut fleet = Self { board, stop: Signal::manual(), keepers: JoinSet::new() };
-        for (place, server) in servers {
-            let keeper = Keeper { place, policy, board: fleet.board.clone(), stop: fleet.stop.clone(), say };
-            fleet.keepers.spawn(keeper.keep(server));
+        match tokio::time::timeout(ORDER, given).await {
+            Ok(outcome) => outcome,
+            Err(_) => bail!("it did not do so within {ORDER:?}"),
         }
-        fleet.board.write()?;
-        Ok(fleet)
-    }
-
-    /// What `dev.json` says now.
-    pub fn dev_file(&self) -> DevFile {
-        self.board.dev()
-    }
-
-    /// Resolves when something went wrong that is not the end of a server.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        match self.keepers.join_next().await {
-            Some(Err(error)) => anyhow!(error).context("what looks after a server failed"),
-            _ => anyhow!("nobody looks after a server any more"),
-        }
-    }
-
-    /// Stops everything: first what clients and the application use, then what that uses.
-    pub async fn stop(mut self) {
-        self.stop.trigger();
-        let (mut front, mut back) = (Vec::new(), Vec::new());
-        while let Some(kept) = self.keepers.join_next().await {
-            match kept {
-                Ok(server @ (Server::Rowcast(_) | Server::Balancer(_))) => front.push(server),
-                Ok(server) => back.push(server),
-                // Its server ended with it.
-                Err(error) => tracing::error!(%error, "what looked after a server failed"),
-            }
-        }
-        join_all(front.into_iter().map(Server::stop)).await;
-        join_all(back.into_iter().map(Server::stop)).await;
-    }
-}
-
-fn described(started: &Started, folder: &DevFolder) -> DevFile {
-    let http = |address: &str| format!("http://{address}");
-    DevFile {
-        database_url: started.database.url.clone(),
-        redis_url: started.redis.url(),
-        url: started.balancer.url(),
-        jwt_secret: folder.secrets().jwt_secret.clone(),
-        edges: started
-            .edges
-            .iter()
-            .map(|edge| devfile::Edge {
-                url: http(edge.listen()),
-                admin: http(edge.admin()),
-                pid: edge.process().pid(),
-            })
-            .collect(),
-        listeners: started
-            .listeners
-            .iter()
-            .map(|one| devfile::Listener { admin: http(one.admin()), pid: one.process().pid() })
-            .collect(),
-        postgres: devfile::Server { pid: started.database.postgres.pid() },
-        redis: devfile::Server { pid: started.redis.pid() },
     }
 }
 
 /// Looks after one server.
-struct Keeper {
-    place: Place,
-    policy: RestartAfter,
-    board: Arc<Board>,
-    stop: Signal,
-    say: Say,
+pub struct Keeper {
+    /// Which one.
+    pub place: Place,
+    /// What is done about its end.
+    pub policy: RestartAfter,
+    /// Where its condition is noted.
+    pub board: Arc<Board>,
+    /// Until when.
+    pub stop: shutdown::Signal,
+    /// Says what happens.
+    pub say: Say,
+    orders: mpsc::Receiver<Request>,
 }
 
 impl Keeper {
+    /// One, and the way of orders to it.
+    pub fn new(
+        place: Place,
+        policy: RestartAfter,
+        board: Arc<Board>,
+        stop: shutdown::Signal,
+        say: Say,
+    ) -> (Self, Orders) {
+        let (sender, orders) = mpsc::channel(WAITING_ORDERS);
+        (Self { place, policy, board, stop, say, orders }, Orders(sender))
+    }
+
     /// Until everything is to stop; then it gives the server back.
-    async fn keep(self, mut server: Server) -> Server {
+    pub async fn keep(mut self, mut server: Server) -> Server {
         loop {
             let status = tokio::select! {
                 biased;
                 () = self.stop.requested() => return server,
                 status = server.process().ended() => status,
+                Some(request) = self.orders.recv() => {
+                    let stop = self.stop.clone();
+                    tokio::select! {
+                        () = stop.requested() => return server,
+                        () = self.carry_out(&mut server, request) => continue,
+                    }
+                }
             };
+            self.board.set_condition(self.place, Condition::Down);
             let name = server.process().name().to_owned();
             let RestartAfter::Pause(pause) = self.policy else {
                 self.say.line(&format!("{name} has ended ({status}) and is left so"));
+                // Whoever gives an order is told.
+                self.orders.close();
+                while self.orders.recv().await.is_some() {}
                 self.stop.requested().await;
                 return server;
             };
@@ -226,39 +198,65 @@ impl Keeper {
             self.say.line(&format!("{error:#}"));
             tokio::time::sleep(NEXT_ATTEMPT.max(pause)).await;
         }
+        self.runs_again(server);
+    }
+
+    fn runs_again(&self, server: &Server) {
         let process = server.process();
         self.say.line(&format!("{} runs again, pid {}", process.name(), process.pid()));
         if let Err(error) = self.board.set_pid(self.place, process.pid()) {
             self.say.line(&format!("{error:#}"));
         }
     }
-}
 
-/// `dev.json` as it is now.
-struct Board {
-    path: PathBuf,
-    dev: Mutex<DevFile>,
-}
-
-impl Board {
-    fn dev(&self) -> DevFile {
-        self.dev.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn write(&self) -> anyhow::Result<()> {
-        write_dev_file(&self.path, &self.dev())
-    }
-
-    fn set_pid(&self, place: Place, pid: u32) -> anyhow::Result<()> {
-        // Held while it is written: of two that change it at once, the later file has both.
-        let mut dev = self.dev.lock().unwrap_or_else(PoisonError::into_inner);
-        match place {
-            Place::Postgres => dev.postgres.pid = pid,
-            Place::Redis => dev.redis.pid = pid,
-            Place::Balancer => return Ok(()),
-            Place::Listener(number) => dev.listeners[number].pid = pid,
-            Place::Edge(number) => dev.edges[number].pid = pid,
+    async fn carry_out(&self, server: &mut Server, Request { order, done }: Request) {
+        // Who gave up waiting does not want it any more.
+        if done.is_closed() {
+            return;
         }
-        write_dev_file(&self.path, &dev)
+        let outcome = self.obey(server, order).await;
+        // The asker may have given up meanwhile.
+        let _ = done.send(outcome);
+    }
+
+    async fn obey(&self, server: &mut Server, order: Order) -> anyhow::Result<()> {
+        let name = server.process().name().to_owned();
+        match (order, server) {
+            (Order::Die, server) => {
+                self.say.line(&format!("{name} is killed, as ordered"));
+                server.process().signal(Signal::KILL)?;
+                self.board.set_condition(self.place, Condition::Down);
+                server.process().ended().await;
+                Ok(())
+            }
+            (Order::Pause, server) => {
+                server.process().signal(Signal::STOP)?;
+                self.board.set_condition(self.place, Condition::Paused);
+                self.say.line(&format!("{name} is paused, as ordered"));
+                Ok(())
+            }
+            (Order::Resume, server) => {
+                server.process().signal(Signal::CONT)?;
+                self.board.set_condition(self.place, Condition::Up);
+                self.say.line(&format!("{name} goes on"));
+                Ok(())
+            }
+            (Order::Restart, server) => {
+                self.say.line(&format!("{name} is started anew, as ordered"));
+                self.board.set_condition(self.place, Condition::Down);
+                server.restart().await?;
+                self.runs_again(server);
+                Ok(())
+            }
+            (Order::Websockets(allowed), Server::Balancer(balancer)) => {
+                let outcome = balancer.set_websockets(allowed).await;
+                self.board.set_websockets(balancer.websockets());
+                let now =
+                    if balancer.websockets() { "lets WebSockets through" } else { "refuses WebSockets" };
+                self.say.line(&format!("{name} {now}"));
+                outcome
+            }
+            (Order::Websockets(_), _) => bail!("{name} is no balancer"),
+        }
     }
 }

@@ -2,24 +2,31 @@
 //! them running, and stops them. What the processes do is theirs; how servers are started is the sandbox's. Its parts are public for
 //! whoever runs the same processes to another end.
 
+mod board;
+mod browser;
 pub mod database;
 mod demo;
+mod fleet;
 pub mod folder;
 mod keeper;
+mod page;
 pub mod rowcast;
 pub mod say;
 mod start;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rowcast_process::shutdown::Signal;
 
 use demo::Tally;
+use fleet::Fleet;
 use folder::DevFolder;
-use keeper::Fleet;
+use page::{PageServer, Site};
 use say::Say;
+use start::Demo;
 pub use start::green;
 
 use crate::devfile::DevFile;
@@ -40,9 +47,16 @@ pub struct DevArgs {
     /// How long after its end a process is started again, on the same port and data.
     #[arg(long, value_name = "SECONDS|never", default_value = "1", value_parser = RestartAfter::parse)]
     pub restart_after: RestartAfter,
-    /// Without the bookings that come and change by themselves.
+    /// Without the bookings that come and change by themselves, and without their page.
     #[arg(long)]
     pub no_demo: bool,
+    /// Where the demo's built page is [default: clients/demo/dist, above the program or in the current folder].
+    #[arg(long, value_name = "DIR", conflicts_with = "no_demo")]
+    pub page: Option<PathBuf>,
+    /// Do not open the demo's page in a browser; it is opened where there is a terminal and a display, unless `CI` is set
+    /// or --seconds is given.
+    #[arg(long)]
+    pub no_open: bool,
     /// End after so long; with the demo, the exit status says whether events flowed (0) or not (1).
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<Duration>,
@@ -79,7 +93,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let shutdown = Signal::on_signals()?;
     let say = Say::new();
     let folder = DevFolder::open(args.dir.as_deref(), say)?;
-    let started = tokio::select! {
+    let mut started = tokio::select! {
         started = start::everything(&args, &folder, say) => started?,
         () = shutdown.requested() => {
             // What was started ends with the future that was dropped just now.
@@ -87,10 +101,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    let demo = started.demo.take();
     let mut fleet = Fleet::keep(started, args.restart_after, &folder, say)?;
     let dev = fleet.dev_file();
     say.line(&format!("ready: {}; all addresses are in {}", dev.url, folder.dev_file().display()));
-    let outcome = work(&args, &dev, &mut fleet, &shutdown, say).await;
+    let outcome = work(&args, &dev, demo, &mut fleet, &shutdown, say).await;
     say.line("stopping");
     folder.forget_dev_file();
     fleet.stop().await;
@@ -101,36 +116,66 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 async fn work(
     args: &DevArgs,
     dev: &DevFile,
+    demo: Option<Demo>,
     fleet: &mut Fleet,
     shutdown: &Signal,
     say: Say,
 ) -> anyhow::Result<ExitCode> {
-    let tally = Tally::default();
     let time_is_up = async {
         match args.seconds {
             Some(seconds) => tokio::time::sleep(seconds).await,
             None => std::future::pending().await,
         }
     };
-    let demo = async {
-        match args.no_demo {
-            true => std::future::pending().await,
-            false => demo::run(dev, &tally, say).await,
+    let end = async {
+        tokio::select! {
+            () = shutdown.requested() => {}
+            () = time_is_up => {}
         }
     };
-    tokio::select! {
-        () = shutdown.requested() => {}
-        () = time_is_up => {}
-        error = fleet.failed() => return Err(error),
-        error = demo => return Err(error.context("the demo failed")),
+    let Some(Demo { shop, page }) = demo else {
+        return tokio::select! {
+            () = end => Ok(ExitCode::SUCCESS),
+            error = fleet.failed() => Err(error),
+        };
+    };
+    let mut page = PageServer::start(page, site(args, dev, &shop, fleet)?)?;
+    say.line(&format!("the page: {}", dev.url));
+    if !args.no_open && args.seconds.is_none() {
+        browser::open(&dev.url, say);
     }
-    if args.no_demo {
-        return Ok(ExitCode::SUCCESS);
-    }
+    let tally = Tally::default();
+    let outcome = tokio::select! {
+        () = end => Ok(()),
+        error = fleet.failed() => Err(error),
+        error = page.failed() => Err(error),
+        error = demo::run(dev, &shop, &tally, say) => Err(error.context("the demo failed")),
+    };
+    page.stop().await;
+    outcome?;
     say.line(&tally.summary());
     // Who set a time asks whether it works; who pressed Ctrl-C does not.
     let failed = args.seconds.is_some() && !tally.flowed();
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn site(args: &DevArgs, dev: &DevFile, shop: &str, fleet: &Fleet) -> anyhow::Result<Site> {
+    let port = dev.url.rsplit(':').next().and_then(|port| port.parse().ok());
+    Ok(Site {
+        controls: fleet.controls(),
+        bookings: demo::Bookings::new(shop.to_owned()),
+        page: args.page.clone().unwrap_or_else(built_page),
+        port: port.with_context(|| format!("{} has a port", dev.url))?,
+        jwt_secret: dev.jwt_secret.clone(),
+    })
+}
+
+/// Where the page is built, above this program or here. Whether it was is seen when somebody asks for it.
+fn built_page() -> PathBuf {
+    let demo = Path::new("clients").join("demo");
+    let program = std::env::current_exe().unwrap_or_default();
+    let above = program.ancestors().skip(1).map(|folder| folder.join(&demo)).find(|demo| demo.is_dir());
+    above.unwrap_or(demo).join("dist")
 }
 
 #[cfg(test)]

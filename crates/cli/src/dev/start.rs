@@ -1,5 +1,6 @@
 //! The start of a `dev`, as parallel as its parts allow, until a client could see the first event.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use rowcast_sandbox::{
 
 use super::DevArgs;
 use super::database::{self, Database};
+use super::demo;
 use super::folder::DevFolder;
 use super::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
 use super::say::Say;
@@ -34,6 +36,16 @@ pub struct Started {
     pub edges: Vec<Rowcast>,
     /// HAProxy.
     pub balancer: Haproxy,
+    /// The demo's shop and page; not there with `--no-demo`.
+    pub demo: Option<Demo>,
+}
+
+/// What the demo needs.
+pub struct Demo {
+    /// The shop's address of the database.
+    pub shop: String,
+    /// Where the balancer looks for the page.
+    pub page: TcpListener,
 }
 
 /// Starts everything. Dropped halfway, it ends what it has started.
@@ -45,7 +57,11 @@ pub async fn everything(args: &DevArgs, folder: &DevFolder, say: Say) -> anyhow:
         args.edges,
         folder.path().display()
     ));
-    let front = front(args, folder, edge, say);
+    // Bound already, and answered once all is ready: the balancer is told its port.
+    let page = (!args.no_demo).then(|| TcpListener::bind("127.0.0.1:0")).transpose();
+    let page = page.context("a port for the page")?;
+    let page_address = page.as_ref().map(TcpListener::local_addr).transpose()?.map(|page| page.to_string());
+    let front = front(args, folder, edge, page_address, say);
     let (database, (redis, edges, balancer)) =
         tokio::try_join!(database::start(folder, Some(&folder.secrets().password), say), front)?;
 
@@ -60,7 +76,14 @@ pub async fn everything(args: &DevArgs, folder: &DevFolder, say: Say) -> anyhow:
     let lights = addresses.map(|url| green(url, &folder.secrets().jwt_secret));
     try_join_all(lights).await?;
     say.line("a listener leads, and the whole way to each edge works");
-    Ok(Started { database, redis, listeners, edges, balancer })
+    let demo = match page {
+        Some(page) => {
+            let shop = demo::open(&database.url).await.context("making the shop")?;
+            Some(Demo { shop, page })
+        }
+        None => None,
+    };
+    Ok(Started { database, redis, listeners, edges, balancer, demo })
 }
 
 /// Where Rowcast's own programs are; and whether all the servers are there, so that what is missing is said at once.
@@ -79,6 +102,7 @@ async fn front(
     args: &DevArgs,
     folder: &DevFolder,
     edge: PathBuf,
+    page: Option<String>,
     say: Say,
 ) -> anyhow::Result<(Redis, Vec<Rowcast>, Haproxy)> {
     let options = RedisOptions {
@@ -96,7 +120,7 @@ async fn front(
         .iter()
         .map(|edge| Backend { address: edge.listen().to_owned(), admin: Some(edge.admin().to_owned()) })
         .collect();
-    let options = HaproxyOptions { folder: Some(folder.path().join("haproxy")), port: None, backends };
+    let options = HaproxyOptions { folder: Some(folder.path().join("haproxy")), port: None, backends, page };
     let balancer = Haproxy::start(options).await?;
     say.line(&format!("HAProxy answers on 127.0.0.1:{}, in front of {} edges", balancer.port(), edges.len()));
     Ok((redis, edges, balancer))

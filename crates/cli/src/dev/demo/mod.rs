@@ -1,5 +1,6 @@
 //! The demo: a shop whose bookings come and change by themselves, and what its merchants' clients see of it.
 
+mod bookings;
 mod shop;
 mod viewer;
 mod writer;
@@ -8,10 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::say::Say;
+pub use bookings::{BookingError, Bookings, Wish};
+pub use shop::open;
+
 use crate::devfile::DevFile;
 
 /// The merchants, and with that the rooms.
-const MERCHANTS: [&str; 2] = ["salon-anna", "barber-ben"];
+pub const MERCHANTS: [&str; 2] = ["salon-anna", "barber-ben"];
 
 /// Latencies beyond these many are not kept for the summary: hours of demo.
 const MAX_LATENCIES: usize = 200_000;
@@ -61,21 +65,17 @@ impl Tally {
     }
 }
 
-/// Makes the shop, and runs it until it is dropped.
+/// Runs the shop, whose database is at this address, until it is dropped.
 ///
 /// # Errors
 /// It only ends by one.
-pub async fn run(dev: &DevFile, tally: &Tally, say: Say) -> anyhow::Error {
-    let database = match shop::open(dev).await {
-        Ok(database) => database,
-        Err(error) => return error.context("making the shop"),
-    };
+pub async fn run(dev: &DevFile, shop: &str, tally: &Tally, say: Say) -> anyhow::Error {
     say.line("the shop is open: \"Booking\" is watched for two merchants; Ctrl-C ends");
     let [anna, ben] = MERCHANTS.map(|merchant| viewer::watch(dev, merchant, tally, say));
     tokio::select! {
         error = anna => error,
         error = ben => error,
-        error = writer::write(&database, say) => error,
+        error = writer::write(shop, say) => error,
     }
 }
 

@@ -6,16 +6,18 @@ use rowcast_store::{WatchOptions, Watches};
 use tokio_postgres::Config;
 
 use crate::dev::database::OWNER;
-use crate::devfile::DevFile;
 
 /// The application's role: the owner of its tables, with no more rights than any application needs.
 const ROLE: &str = "shop";
 
 /// Makes what is not there yet, and returns the address that the application uses.
-pub async fn open(dev: &DevFile) -> anyhow::Result<String> {
-    let owner: Config = dev.database_url.parse().context("the database's own address")?;
+///
+/// # Errors
+/// When PostgreSQL refuses something.
+pub async fn open(database_url: &str) -> anyhow::Result<String> {
+    let owner: Config = database_url.parse().context("the database's own address")?;
     let password = String::from_utf8_lossy(owner.get_password().unwrap_or_default()).into_owned();
-    let connection = Connection::open(&dev.database_url).await?;
+    let connection = Connection::open(database_url).await?;
     // The password holds hexadecimal digits only.
     let role = format!(
         "DO $$ BEGIN
@@ -27,7 +29,7 @@ pub async fn open(dev: &DevFile) -> anyhow::Result<String> {
     );
     connection.batch_execute(&role).await.context("making the shop's role")?;
 
-    let url = dev.database_url.replacen(&format!("//{OWNER}:"), &format!("//{ROLE}:"), 1);
+    let url = database_url.replacen(&format!("//{OWNER}:"), &format!("//{ROLE}:"), 1);
     let connection = Connection::open(&url).await?;
     let quiet = "SET client_min_messages = warning;";
     connection

@@ -15,13 +15,13 @@ const PAUSE: Duration = Duration::from_millis(150);
 const AWAY: Duration = Duration::from_millis(500);
 
 /// One statement, so that the service is there when the payload function looks for it.
-const BOOK: &str = r#"
+pub const BOOK: &str = r#"
     WITH booked AS (
         INSERT INTO "Booking" ("merchantId", "customerName", "startTime")
         VALUES ($1, $2, date_trunc('hour', now()) + make_interval(hours => 1 + (random() * 70)::int))
         RETURNING id)
     INSERT INTO "BookingService" ("bookingId", name, "durationMinutes", "priceCents")
-    SELECT id, $3, $4, $5 FROM booked"#;
+    SELECT id, $3, $4, $5 FROM booked RETURNING "bookingId"::text"#;
 
 /// What happens to a booking, with how often it does, of a hundred.
 const CHANGES: [(u32, &str); 4] = [
@@ -48,10 +48,11 @@ const CHANGES: [(u32, &str); 4] = [
     ),
 ];
 
-const CUSTOMERS: [&str; 6] = ["Ida", "Jonas", "Mara", "Noor", "Pavel", "Yuki"];
+/// Who books.
+pub const CUSTOMERS: [&str; 6] = ["Ida", "Jonas", "Mara", "Noor", "Pavel", "Yuki"];
 
-/// Name, minutes, cents.
-const SERVICES: [(&str, i32, i32); 4] =
+/// What is booked: name, minutes, cents.
+pub const SERVICES: [(&str, i32, i32); 4] =
     [("Haircut", 30, 2_900), ("Colour", 90, 7_500), ("Beard trim", 20, 1_500), ("Wash and style", 45, 3_900)];
 
 /// Writes until it is dropped. Where PostgreSQL goes away, it comes back to it.
