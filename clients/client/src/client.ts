@@ -315,7 +315,8 @@ export function createClient<Events extends EventMap = EventMap>(given: RowcastO
       serverReason = frame.reason;
       show();
     }
-    if (frame.op === "token_expiring") tokens.renew();
+    // While a newer one is on its way to the server, it is the old one's end that it speaks of.
+    if (frame.op === "token_expiring" && !refreshing) tokens.renew();
     if (frame.op === "refreshed") {
       refreshing = false;
       learn(frame);

@@ -1,7 +1,5 @@
 /** Times, prices and names as merchants read them. Pure. */
 
-import type { Service } from "./board/board";
-
 const DAY = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric" });
 const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -17,10 +15,9 @@ export function clock(ms: number): string {
   return CLOCK.format(ms);
 }
 
-/** `90 min · €75` */
-export function servicePrice({ durationMinutes, priceCents }: Service): string {
-  const euros = priceCents / 100;
-  return `${durationMinutes} min · €${Number.isInteger(euros) ? euros : euros.toFixed(2)}`;
+/** `€75`, `€75.50` */
+export function price(cents: number): string {
+  return `€${cents % 100 === 0 ? cents / 100 : (cents / 100).toFixed(2)}`;
 }
 
 /** `salon-anna` → `Salon Anna` */

@@ -2,7 +2,7 @@
 
 import { memo, type ReactNode } from "react";
 import { deleteBooking, setStatus } from "../api";
-import { appointment, servicePrice } from "../format";
+import { appointment, price } from "../format";
 import { Icon } from "../icons";
 import type { Booking, Entry } from "./board";
 
@@ -39,7 +39,12 @@ export const BookingCard = memo(function BookingCard({ entry, onGone, onError }:
         <Field entry={entry} name="service">
           {booking.service?.name ?? "No service chosen"}
         </Field>
-        {booking.service !== null && <span>{servicePrice(booking.service)}</span>}
+        {booking.service !== null && (
+          <span>
+            <span className="booking-long">{booking.service.durationMinutes} min · </span>
+            {price(booking.service.priceCents)}
+          </span>
+        )}
       </p>
       <div className="booking-actions" role="group" aria-label={`Booking ${booking.bookingNumber}, ${booking.customerName}`}>
         {booking.status === "PENDING" && <Action icon="check" name="Confirm" booking={booking} onPress={() => act(setStatus(booking.id, "CONFIRMED"))} />}

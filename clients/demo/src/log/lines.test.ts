@@ -7,6 +7,10 @@ it("a status that stays is worth no line", () => {
   expect(transition(LIVE, { ...LIVE })).toBeNull();
 });
 
+it("the first attempt is no reconnection", () => {
+  expect(transition(null, { state: "INITIALIZING", light: "reconnecting", reason: "connecting", transport: null })).toEqual({ text: "Connecting", tone: "plain" });
+});
+
 it("the way and the reason are said with the light", () => {
   expect(transition(null, LIVE)).toEqual({ text: "Live, by WebSocket", tone: "good" });
   expect(transition(LIVE, { ...LIVE, light: "delayed", reason: "listener" })).toEqual({

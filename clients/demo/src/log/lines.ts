@@ -20,6 +20,7 @@ export type Followed = Pick<Status, "state" | "light" | "reason" | "transport">;
 /** The line that a change of status is worth; null where it is worth none. */
 export function transition(before: Followed | null, after: Followed): Pick<Line, "text" | "tone"> | null {
   if (before !== null && before.light === after.light && before.state === after.state && before.transport === after.transport) return null;
+  if (after.state === "INITIALIZING") return { text: "Connecting", tone: "plain" };
   const way = after.state === "CONNECTED" || after.transport === "polling" ? transportName(after.transport) : "";
   const details = [way, after.light === "live" ? "" : after.reason].filter((part) => part !== "");
   return { text: `${LIGHTS[after.light]}${details.length > 0 ? `, ${details.join(", ")}` : ""}`, tone: TONES[after.light] };

@@ -1,0 +1,27 @@
+/** The server's warning that a token ends, when it crosses with the token's successor. */
+
+import { expect, test, vi } from "vitest";
+import { connected } from "./support";
+import { FakeServer } from "./server";
+import { Tab, World } from "./world";
+
+test("a warning that speaks of the old token, while another tab's newer one is on its way, asks for no third", async () => {
+  const world = new World();
+  const server = new FakeServer(world);
+  const tab = new Tab(world, server);
+  const refresh = vi.fn(async () => server.token());
+  tab.origin.storage.write(tab, "token", server.token());
+  await connected({ token: { storage: "local", key: "token", refresh } }, { tab });
+  const [session] = server.sessions;
+
+  // Another tab was first: its token is found, and sent. The server's warning is on its way meanwhile.
+  tab.origin.storage.write(new Tab(world, server, tab.origin), "token", server.token());
+  session?.tell({ op: "token_expiring", in: 60 });
+  await world.advance(1_000);
+  expect(refresh).not.toHaveBeenCalled();
+
+  // The next warning is about the newer one.
+  session?.tell({ op: "token_expiring", in: 60 });
+  await world.advance(1_000);
+  expect(refresh).toHaveBeenCalledTimes(1);
+});
