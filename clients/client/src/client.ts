@@ -20,7 +20,7 @@ const STEADY = 5_000;
 const LOOK = 1_000;
 
 /** Makes a client; it does nothing before it is started. */
-export function createClient<Events extends EventMap = EventMap>(given: RowcastOptions): RowcastClient<Events> {
+export function createClient<Events extends object = EventMap>(given: RowcastOptions): RowcastClient<Events> {
   let opts = given;
   const options = (): RowcastOptions => opts;
   const p = platformOf(given.platform);

@@ -18,10 +18,15 @@ export interface RowcastEvent<Type extends string = string, Data = unknown> {
   readonly truncated?: boolean;
 }
 
-/** Any event of a map. */
-export type AnyEvent<Events extends EventMap> = {
+/** Any event of a map. A map is an `interface` as well, which is no `EventMap`. */
+export type AnyEvent<Events extends object> = {
   [Type in keyof Events & string]: RowcastEvent<Type, Events[Type]>;
 }[keyof Events & string];
+
+/** The events of a map whose types a pattern matches. */
+export type EventsMatching<Events extends object, Pattern extends `${string}*`> = string extends keyof Events
+  ? AnyEvent<Events>
+  : Extract<AnyEvent<Events>, { readonly type: Pattern extends `${infer Prefix}*` ? `${Prefix}${string}` : never }>;
 
 /** The states of the connection. */
 export type State = "INITIALIZING" | "CONNECTED" | "RECONNECTING" | "DEGRADED";
@@ -138,7 +143,7 @@ export interface RowcastOptions {
 }
 
 /** A client. It does nothing before `start`, and can be started again after `stop`, with its cursors kept. */
-export interface RowcastClient<Events extends EventMap = EventMap> {
+export interface RowcastClient<Events extends object = EventMap> {
   start(): void;
   stop(): void;
   /** Tries at once, whatever the state: for a button. */
@@ -149,8 +154,8 @@ export interface RowcastClient<Events extends EventMap = EventMap> {
   /** Called after each change of the status. Returns its own end. */
   subscribe(listener: () => void): () => void;
   /** `booking.created`, `booking.*` or `*`. Returns its own end. */
+  on<Pattern extends `${string}*`>(pattern: Pattern, handler: (event: EventsMatching<Events, Pattern>) => void): () => void;
   on<Type extends keyof Events & string>(type: Type, handler: (event: RowcastEvent<Type, Events[Type]>) => void): () => void;
-  on(pattern: `${string}*`, handler: (event: AnyEvent<Events>) => void): () => void;
   /** What was counted since the last connection. */
   report(): Report;
 }
