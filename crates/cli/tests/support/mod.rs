@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod dev;
+pub mod http;
+
 use std::process::{Output, Stdio};
 
 use rowcast_sandbox::{Connection, Postgres};
