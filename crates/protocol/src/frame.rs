@@ -26,6 +26,9 @@ pub enum ServerFrame<'a> {
         expires_at: Micros,
         /// Whether the whole way from PostgreSQL works.
         live: bool,
+        /// The edge's clock, from which clients compute how far theirs is off.
+        #[serde(serialize_with = "as_text")]
+        now: Micros,
     },
     /// History does not reach back to the client's cursor: fetch a snapshot.
     Resync {
@@ -67,6 +70,9 @@ pub enum ServerFrame<'a> {
         expires_at: Micros,
         /// The rooms that it names.
         rooms: BTreeMap<&'a str, RoomWelcome>,
+        /// The edge's clock.
+        #[serde(serialize_with = "as_text")]
+        now: Micros,
     },
     /// Answer to `ping`.
     Pong,
@@ -129,11 +135,12 @@ mod tests {
     #[test]
     fn frames_have_the_documented_fields() {
         let rooms = BTreeMap::from([("m1", RoomWelcome { cursor: cursor(), resumed: true })]);
+        let (expires_at, now) = (Micros(0), Micros(1));
         let welcome =
-            ServerFrame::Welcome { session: "s", rooms, heartbeat: 25, expires_at: Micros(0), live: true };
+            ServerFrame::Welcome { session: "s", rooms, heartbeat: 25, expires_at, live: true, now };
         assert_eq!(
             welcome.to_json(),
-            r#"{"op":"welcome","session":"s","rooms":{"m1":{"cursor":"3.00000000000000ab:7","resumed":true}},"heartbeat":25,"expires_at":"1970-01-01T00:00:00.000000Z","live":true}"#
+            r#"{"op":"welcome","session":"s","rooms":{"m1":{"cursor":"3.00000000000000ab:7","resumed":true}},"heartbeat":25,"expires_at":"1970-01-01T00:00:00.000000Z","live":true,"now":"1970-01-01T00:00:00.000001Z"}"#
         );
         assert_eq!(ServerFrame::TokenExpiring { r#in: 60 }.to_json(), r#"{"op":"token_expiring","in":60}"#);
         assert_eq!(ServerFrame::Pong.to_json(), r#"{"op":"pong"}"#);

@@ -11,6 +11,10 @@ use crate::wire;
 /// One entry of a room's history.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event {
+    /// The room.
+    pub room: RoomName,
+    /// The history that the room's cursors are of.
+    pub generation: Generation,
     /// The stream that it belongs to.
     pub stream: StreamId,
     /// Its place there.
@@ -39,6 +43,8 @@ impl Event {
         }
         let (frame, header) = wire::text_frame_in_place(json);
         Arc::new(Self {
+            room: room.clone(),
+            generation,
             stream: record.stream,
             offset: record.offset,
             kind: record.kind,
@@ -47,6 +53,11 @@ impl Event {
             header,
             frame,
         })
+    }
+
+    /// Where its client stands in the room once it has it.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { generation: self.generation, stream: self.stream, offset: self.offset }
     }
 
     /// The whole WebSocket frame.

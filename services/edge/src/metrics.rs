@@ -1,15 +1,14 @@
 //! What the edge counts. Made once, passed down; no label by user or room.
 
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics as Registry, MetricsError};
-use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use rowcast_protocol::CloseCode;
 
 use crate::room::{Answer, Source};
+use crate::worker::Transport;
 
 /// The edge's metrics.
 pub struct Metrics {
-    /// Open sockets.
-    pub connections: IntGauge,
     /// Rooms subscribed to.
     pub rooms: IntGauge,
     /// 1 while the light is on.
@@ -32,6 +31,7 @@ pub struct Metrics {
     pub redis_losses: IntCounter,
     /// Commit to this edge.
     pub edge_latency: Histogram,
+    connections: IntGaugeVec,
     sign_ins: IntCounterVec,
     handshakes: IntCounterVec,
     closes: IntCounterVec,
@@ -43,7 +43,11 @@ impl Metrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
         Ok(Self {
-            connections: registry.gauge("rowcast_edge_connections", "Open sockets.")?,
+            connections: registry.gauge_vec(
+                "rowcast_edge_connections",
+                "Open sockets, event streams, and requests for a page that are being answered.",
+                &["transport"],
+            )?,
             rooms: registry.gauge("rowcast_edge_rooms", "Rooms that this edge is subscribed to.")?,
             live: registry
                 .gauge("rowcast_edge_live", "1 while the way from PostgreSQL to this edge works, else 0.")?,
@@ -101,6 +105,11 @@ impl Metrics {
                 &["reason"],
             )?,
         })
+    }
+
+    /// How many clients are carried so.
+    pub fn connections(&self, transport: Transport) -> IntGauge {
+        self.connections.with_label_values(&[transport.label()])
     }
 
     /// A token was judged.

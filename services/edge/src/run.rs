@@ -114,6 +114,7 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
             session: SessionLimits {
                 sign_in: config.edge.sign_in_timeout,
                 heartbeat: config.edge.heartbeat,
+                silence: Some(2 * config.edge.heartbeat),
                 queue_frames: config.edge.queue_frames,
                 queue_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
                 stalled: config.edge.stalled_timeout,

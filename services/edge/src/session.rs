@@ -22,8 +22,11 @@ use crate::room::{Answer, Resume};
 pub struct SessionLimits {
     /// How long a client may take to sign in.
     pub sign_in: Duration,
-    /// A silent socket is pinged so often; one that stays silent twice as long is dead.
+    /// A silent socket is pinged so often.
     pub heartbeat: Duration,
+    /// One from which nothing is heard for so long is dead. None where a client has no way to be heard: what carries
+    /// such a session finds out by itself when its client is gone.
+    pub silence: Option<Duration>,
     /// Frames that may wait for the socket before the session falls back to the log.
     pub queue_frames: usize,
     /// Their bytes.
@@ -59,10 +62,18 @@ pub struct Now {
 pub enum Outgoing {
     /// An event, encoded already.
     Event(Arc<Event>),
-    /// A frame's JSON text.
+    /// The first frame.
+    Welcome(Box<Greeting>),
+    /// History does not reach back: what the client has of a room ends, and goes on elsewhere.
+    Resync(Box<Placed>),
+    /// How far the client is in a room of which it does not see everything.
+    Cursor(Box<Placed>),
+    /// Another frame's JSON text.
     Text(Bytes),
     /// How the light is, as a frame's JSON text. The newest alone waits in a queue.
     Status(Bytes),
+    /// The frame's JSON text that tells of the close that follows.
+    Bye(Bytes),
     /// Ask for a sign of life.
     Ping,
     /// Answer one.
@@ -71,12 +82,41 @@ pub enum Outgoing {
     Close(CloseCode, &'static str),
 }
 
+/// The welcome: where the client starts in each room, and whether it goes on from what it brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// The rooms.
+    pub rooms: Vec<(RoomName, Cursor, bool)>,
+    json: Bytes,
+}
+
+/// A frame that puts the client somewhere in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The room.
+    pub room: RoomName,
+    /// Where the client stands there from now on.
+    pub cursor: Cursor,
+    json: Bytes,
+}
+
 impl Outgoing {
+    /// The frame's JSON text; none where it is not a frame of the protocol but a matter of what carries it.
+    pub fn json(&self) -> Option<&[u8]> {
+        match self {
+            Self::Event(event) => Some(event.json()),
+            Self::Welcome(greeting) => Some(&greeting.json),
+            Self::Resync(placed) | Self::Cursor(placed) => Some(&placed.json),
+            Self::Text(bytes) | Self::Status(bytes) | Self::Bye(bytes) => Some(bytes),
+            Self::Ping | Self::Pong(_) | Self::Close(..) => None,
+        }
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Event(event) => event.websocket_frame().len(),
-            Self::Text(bytes) | Self::Status(bytes) | Self::Pong(bytes) => bytes.len(),
-            Self::Ping | Self::Close(..) => 2,
+            Self::Pong(payload) => payload.len(),
+            other => other.json().map_or(2, <[u8]>::len),
         }
     }
 }
@@ -149,7 +189,8 @@ impl Membership {
     fn tell_cursor(&mut self) -> Outgoing {
         self.told = self.cursor.offset;
         let frame = ServerFrame::Cursor { room: self.room.as_str(), cursor: self.cursor };
-        Outgoing::Text(frame.to_json().into())
+        let json = frame.to_json().into();
+        Outgoing::Cursor(Box::new(Placed { room: self.room.clone(), cursor: self.cursor, json }))
     }
 }
 
@@ -286,7 +327,7 @@ impl Session {
     }
 
     /// A new token in place of the old one, after [`Session::may_refresh`].
-    pub fn refresh(&mut self, identity: Identity) -> Vec<Effect> {
+    pub fn refresh(&mut self, identity: Identity, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.memberships.retain(|membership| identity.rooms.contains(&membership.room));
         for room in &identity.rooms {
@@ -297,7 +338,7 @@ impl Session {
         self.identity = Some(identity);
         self.expiry_noticed = false;
         self.refreshing = true;
-        self.greet_when_joined();
+        self.greet_when_joined(now);
         effects
     }
 
@@ -349,9 +390,11 @@ impl Session {
             return false;
         }
         if let Some(reason) = answer.resync {
-            self.push_frame(&ServerFrame::Resync { room: room.as_str(), cursor: answer.cursor, reason });
+            let cursor = answer.cursor;
+            let json = ServerFrame::Resync { room: room.as_str(), cursor, reason }.to_json().into();
+            self.push(Outgoing::Resync(Box::new(Placed { room: room.clone(), cursor, json })));
         }
-        self.greet_when_joined();
+        self.greet_when_joined(now);
         for event in answer.events {
             self.take_event(index, event);
         }
@@ -365,13 +408,13 @@ impl Session {
     }
 
     /// Everything has been answered: the welcome, or the answer to a refresh, can go out.
-    fn greet_when_joined(&mut self) {
+    fn greet_when_joined(&mut self, now: Now) {
         if self.has_unanswered() {
             return;
         }
         if self.phase == Phase::Joining {
             self.phase = Phase::Open;
-            let welcome = self.welcome();
+            let welcome = self.welcome(now);
             self.queued_bytes += welcome.size();
             self.queue.push_front(welcome);
             self.welcome_waits = true;
@@ -380,8 +423,8 @@ impl Session {
         }
         if std::mem::take(&mut self.refreshing) {
             let stands = |membership: &Membership| Cursor { offset: membership.told, ..membership.cursor };
-            let frame =
-                ServerFrame::Refreshed { expires_at: self.expires_at(), rooms: self.room_welcomes(stands) };
+            let rooms = self.room_welcomes(stands);
+            let frame = ServerFrame::Refreshed { expires_at: self.expires_at(), rooms, now: now.wall };
             let text = frame.to_json();
             self.push(Outgoing::Text(text.into()));
         }
@@ -392,7 +435,7 @@ impl Session {
         }
     }
 
-    fn welcome(&mut self) -> Outgoing {
+    fn welcome(&mut self, now: Now) -> Outgoing {
         self.shown_live = self.light.live;
         let welcome = ServerFrame::Welcome {
             session: &self.name,
@@ -400,8 +443,11 @@ impl Session {
             heartbeat: self.limits.heartbeat.as_secs(),
             expires_at: self.expires_at(),
             live: self.light.live,
+            now: now.wall,
         };
-        Outgoing::Text(welcome.to_json().into())
+        let json = welcome.to_json().into();
+        let rooms = self.memberships.iter().map(|m| (m.room.clone(), m.start, m.resumed)).collect();
+        Outgoing::Welcome(Box::new(Greeting { rooms, json }))
     }
 
     fn room_welcomes(&self, cursor: impl Fn(&Membership) -> Cursor) -> BTreeMap<&str, RoomWelcome> {
@@ -607,7 +653,7 @@ impl Session {
     /// Sends the client elsewhere.
     pub fn bye(&mut self, code: CloseCode, reconnect_in: Duration, now: Now) {
         let milliseconds = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
-        self.push_frame(&ServerFrame::bye(code, milliseconds));
+        self.push(Outgoing::Bye(ServerFrame::bye(code, milliseconds).to_json().into()));
         self.close(code, "this edge is going away", now);
     }
 
@@ -654,7 +700,9 @@ impl Session {
             && since(self.last_progress) > self.limits.stalled
         {
             self.close(CloseCode::TooSlow, "the client reads too slowly", now);
-        } else if since(self.last_received) > 2 * self.limits.heartbeat && !self.is_congested() {
+        } else if self.limits.silence.is_some_and(|silence| since(self.last_received) > silence)
+            && !self.is_congested()
+        {
             self.close(CloseCode::TooSlow, "no sign of life", now);
         } else if since(self.last_received.max(self.last_ping)) >= self.limits.heartbeat {
             self.last_ping = now.instant;

@@ -184,13 +184,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             };
             let frame = match outgoing {
                 Outgoing::Event(event) => event.websocket_frame().clone(),
-                Outgoing::Text(json) | Outgoing::Status(json) => wire::text_frame(&json),
                 Outgoing::Ping => wire::ping_frame(),
                 Outgoing::Pong(payload) => wire::pong_frame(&payload),
                 Outgoing::Close(code, reason) => {
                     self.close_written = Some(code);
                     wire::close_frame(code, reason)
                 }
+                frame => wire::text_frame(frame.json().expect("everything else has a text")),
             };
             bytes += frame.len();
             self.writing.push_back(frame);

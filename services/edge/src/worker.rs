@@ -4,7 +4,7 @@
 //! its room; the sockets' tasks are woken and write what is queued.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -81,10 +81,34 @@ pub enum ToHub {
     Drain(Duration),
 }
 
+/// What carries a session; a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A WebSocket.
+    WebSocket,
+    /// Server-sent events: what the client has to say, it said in its request.
+    EventStream,
+    /// One answer to one request, which may wait for something to say.
+    Page,
+}
+
+impl Transport {
+    /// A metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::EventStream => "sse",
+            Self::Page => "page",
+        }
+    }
+}
+
 /// A session and who is to be woken when something waits for its socket.
 pub struct Connection {
     /// Names it.
     pub key: SessionKey,
+    /// What carries it.
+    pub transport: Transport,
     /// The session.
     pub session: RefCell<Session>,
     waker: RefCell<Option<Waker>>,
@@ -172,21 +196,60 @@ impl Worker {
     /// A new socket, with the token if the handshake brought one.
     pub fn connect(&mut self, token: Option<&str>) -> Rc<Connection> {
         let now = now();
+        let connection = self.open(Transport::WebSocket, self.limits, now);
+        if let Some(token) = token {
+            self.sign_in(&connection, token, &Default::default(), None, now);
+        }
+        connection
+    }
+
+    /// A request by somebody whose token was judged by [`Worker::verify`]. Nothing more will be heard of its client.
+    pub fn enter(
+        &mut self,
+        transport: Transport,
+        identity: Identity,
+        resume: &BTreeMap<String, String>,
+        types: Option<&[String]>,
+    ) -> Rc<Connection> {
+        let limits = SessionLimits { silence: None, ..self.limits };
+        let connection = self.open(transport, limits, now());
+        let identity = self.intern(identity);
+        let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
+        self.carry_out(&connection, effects);
+        connection
+    }
+
+    fn open(&mut self, transport: Transport, limits: SessionLimits, now: Now) -> Rc<Connection> {
         self.next += 1;
         let key = self.next;
         let name = format!("{:016x}", rand::rng().random::<u64>());
         let connection = Rc::new(Connection {
             key,
-            session: RefCell::new(Session::new(name, self.limits, self.light, now)),
+            transport,
+            session: RefCell::new(Session::new(name, limits, self.light, now)),
             waker: RefCell::new(None),
             bye_at: RefCell::new(self.draining.map(|until| bye_time(now.instant, until))),
         });
         self.connections.insert(key, Rc::clone(&connection));
-        self.metrics.connections.inc();
-        if let Some(token) = token {
-            self.sign_in(&connection, token, &Default::default(), None, now);
-        }
+        self.metrics.connections(transport).inc();
         connection
+    }
+
+    /// Judges a token.
+    pub fn verify(&self, token: &str) -> Result<Identity, TokenFault> {
+        let judged = self.verifier.verify(token, now().wall);
+        self.metrics.sign_in(judged.as_ref().map_or_else(|fault| fault.label(), |_| "ok"));
+        judged
+    }
+
+    /// Whether clients are being sent elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// By what clients should come, as pages tell them.
+    pub fn preferred_transport(&self) -> &'static str {
+        "websocket"
     }
 
     /// The socket is gone.
@@ -194,7 +257,7 @@ impl Worker {
         if self.connections.remove(&connection.key).is_none() {
             return;
         }
-        self.metrics.connections.dec();
+        self.metrics.connections(connection.transport).dec();
         let rooms: Vec<_> = connection.session.borrow().rooms().cloned().collect();
         for room in rooms {
             self.leave(connection, &room);
@@ -229,21 +292,17 @@ impl Worker {
         &mut self,
         connection: &Rc<Connection>,
         token: &str,
-        resume: &std::collections::BTreeMap<String, String>,
+        resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
         now: Now,
     ) {
-        match self.verifier.verify(token, now.wall) {
+        match self.verify(token) {
             Ok(identity) => {
-                self.metrics.sign_in("ok");
                 let identity = self.intern(identity);
                 let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
                 self.carry_out(connection, effects);
             }
-            Err(fault) => {
-                self.metrics.sign_in(fault.label());
-                self.refuse(connection, fault, now);
-            }
+            Err(fault) => self.refuse(connection, fault, now),
         }
     }
 
@@ -262,7 +321,7 @@ impl Worker {
                     self.leave(connection, room);
                 }
                 let identity = self.intern(identity);
-                let effects = connection.session.borrow_mut().refresh(identity);
+                let effects = connection.session.borrow_mut().refresh(identity, now);
                 self.carry_out(connection, effects);
             }
             Err(fault) => self.refuse(connection, fault, now),
@@ -438,6 +497,8 @@ impl Worker {
         let until = now + window;
         self.draining = Some(until);
         for connection in self.connections.values() {
+            // Who waits for an answer gets it at once, and asks another edge next.
+            let until = if connection.transport == Transport::Page { now } else { until };
             *connection.bye_at.borrow_mut() = Some(bye_time(now, until));
         }
     }

@@ -25,6 +25,7 @@ use serde_json::Value;
 const LIMITS: SessionLimits = SessionLimits {
     sign_in: Duration::from_secs(5),
     heartbeat: Duration::from_secs(25),
+    silence: Some(Duration::from_secs(50)),
     queue_frames: 6,
     queue_bytes: 10_000,
     stalled: Duration::from_secs(3_600),
@@ -101,11 +102,8 @@ struct Client {
 
 impl Client {
     fn receive(&mut self, outgoing: Outgoing, lit: &HashMap<RoomName, u64>) {
-        let frame: Value = match outgoing {
-            Outgoing::Event(event) => serde_json::from_slice(event.json()).expect("JSON"),
-            Outgoing::Text(text) | Outgoing::Status(text) => serde_json::from_slice(&text).expect("JSON"),
-            Outgoing::Ping | Outgoing::Pong(_) | Outgoing::Close(..) => return,
-        };
+        let Some(json) = outgoing.json() else { return };
+        let frame: Value = serde_json::from_slice(json).expect("JSON");
         let cursor =
             |value: &Value| value["cursor"].as_str().expect("a cursor").parse::<Cursor>().expect("valid");
         let name = frame["room"].as_str().unwrap_or_default().to_owned();
@@ -323,7 +321,7 @@ impl World {
         let rooms: Vec<usize> = (0..4).filter(|_| self.rng.random_range(0..2) == 0).collect();
         if !rooms.is_empty() && self.client.welcomed && !self.client.stays {
             assert!(self.session.may_refresh(&identity(&rooms), self.now));
-            let effects = self.session.refresh(identity(&rooms));
+            let effects = self.session.refresh(identity(&rooms), self.now);
             self.carry_out(effects);
         }
     }

@@ -44,6 +44,7 @@ impl World {
         let limits = SessionLimits {
             sign_in: Duration::from_secs(60),
             heartbeat: Duration::from_secs(60),
+            silence: Some(Duration::from_secs(120)),
             queue_frames: 8,
             queue_bytes: 10_000,
             stalled: Duration::from_secs(60),
