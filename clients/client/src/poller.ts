@@ -71,7 +71,9 @@ export function poller(
     let body: unknown = {};
     let pause = 0;
     if (token !== null) {
-      const query = form({ after: form(sent), wait: wait ? String(wait) : "", types: types?.join() ?? "" });
+      const from = form(sent);
+      // A first page tells where rooms stand: it is not to be waited for.
+      const query = form({ after: from, wait: from && wait ? String(wait) : "", types: types?.join() ?? "" });
       [status, body, pause] = await request(p, after, `${base()}/v1/events?${query}`, token, connectTimeout + wait * 1000, mine);
       if (mine !== abort) return;
     }

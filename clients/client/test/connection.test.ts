@@ -382,7 +382,8 @@ test("debug lines go where they are wanted", async () => {
   expect(lines).toContain("INITIALIZING: welcomed → CONNECTED, settle");
   const spy = vi.spyOn(console, "debug").mockImplementation(() => {});
   tab.origin.storage.write(null, "rowcast:debug", "1");
-  await connected({}, { tab });
+  const { client } = await connected({}, { tab });
   expect(spy).toHaveBeenCalled();
+  client.stop();
   spy.mockRestore();
 });

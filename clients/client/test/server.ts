@@ -10,6 +10,8 @@ interface Claims {
   readonly exp: number;
 }
 
+const DAY = 86_400_000;
+
 interface Stored {
   readonly offset: number;
   readonly id: string;
@@ -77,6 +79,8 @@ export class FakeServer {
   /** Instead of any page: a status with headers and a body. */
   answer: { status: number; body?: unknown; headers?: Record<string, string> } | null = null;
   readonly revoked = new Set<string>();
+  private readonly issued = new Set<string>();
+  private streams = 10;
 
   constructor(readonly world: World) {}
 
@@ -96,7 +100,10 @@ export class FakeServer {
   token(room: string | readonly string[] = "m1", seconds = 3600, subject = "u1"): string {
     const iat = this.now() / 1000;
     const claims: Claims = { sub: subject, merchantId: room, iat, exp: iat + seconds };
-    return `h.${btoa(JSON.stringify({ ...claims, jti: Math.round(this.world.random() * 1e9) })).replace(/\+/g, "-").replace(/\//g, "_")}.s`;
+    const text = Buffer.from(JSON.stringify({ ...claims, jti: this.world.random() })).toString("base64url");
+    const token = `h.${text}.s`;
+    this.issued.add(token);
+    return token;
   }
 
   publish(room: string, data: unknown, type = "booking.created"): void {
@@ -111,6 +118,20 @@ export class FakeServer {
   trim(room: string, kept = 0): void {
     const { log } = this.room(room);
     log.splice(0, log.length - kept);
+  }
+
+  /** History begins anew, as after a flushed Redis: what the room's sessions have is void. */
+  renew(room: string): void {
+    const stream = `${++this.streams}`.padStart(16, "0");
+    Object.assign(this.room(room), { stream, head: 0, log: [] });
+    for (const session of this.sessions) session.resync(room, "renewed");
+  }
+
+  /** No token that was given out counts any more. */
+  revokeAll(): void {
+    this.issued.forEach((token) => this.revoked.add(token));
+    this.issued.clear();
+    this.kill(4401);
   }
 
   /** Everyone is to fetch anew. */
@@ -152,7 +173,7 @@ export class FakeServer {
   verify(token: string | null): Claims | null {
     if (!token || this.revoked.has(token)) return null;
     try {
-      const claims = JSON.parse(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/"))) as Claims;
+      const claims = JSON.parse(Buffer.from(token.split(".")[1]!, "base64url").toString()) as Claims;
       return claims.exp * 1000 > this.now() ? claims : null;
     } catch {
       return null;
@@ -232,8 +253,15 @@ export class FakeServer {
 
   private pause(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.world.setTimeout(resolve, this.latency());
-      signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
+      const abort = (): void => {
+        this.world.clearTimeout(timer);
+        reject(new DOMException("aborted", "AbortError"));
+      };
+      const timer = this.world.setTimeout(() => {
+        signal?.removeEventListener("abort", abort);
+        resolve();
+      }, this.latency());
+      signal?.addEventListener("abort", abort);
     });
   }
 }
@@ -333,7 +361,7 @@ export class FakeSocket {
     const { world } = this.server;
     world.clearTimeout(this.expiry);
     const left = this.claims!.exp * 1000 - this.server.now();
-    this.expiry = world.setTimeout(() => this.end(4401), Math.min(left, 2 ** 31 - 1));
+    this.expiry = world.setTimeout(() => (left > DAY ? this.watchExpiry() : this.end(4401)), Math.min(left, DAY));
   }
 
   event(name: string, event: Stored): void {

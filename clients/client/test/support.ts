@@ -77,6 +77,6 @@ afterEach(async () => {
     if (server.sessions.size) throw new Error("a socket is left");
     const { state, nextAttemptAt, transport } = client.getStatus();
     if (state !== "INITIALIZING" || nextAttemptAt !== null || transport !== null) throw new Error("it goes on");
-    if (world.timers.size) throw new Error(`${world.timers.size} timers are left`);
+    if (tab.timers.size) throw new Error(`${tab.timers.size} timers are left`);
   }
 });

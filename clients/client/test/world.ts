@@ -9,12 +9,57 @@ interface Timer {
   readonly run: () => void;
 }
 
+/** Timers by their time, and by their order where that is the same. */
+class Heap {
+  private readonly all: Timer[] = [];
+
+  first(): Timer | undefined {
+    return this.all[0];
+  }
+
+  push(timer: Timer): void {
+    let at = this.all.push(timer) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!this.swap(parent, at)) return;
+      at = parent;
+    }
+  }
+
+  pop(): void {
+    const last = this.all.pop();
+    if (!last || !this.all.length) return;
+    this.all[0] = last;
+    let at = 0;
+    for (;;) {
+      const left = 2 * at + 1;
+      if (left >= this.all.length) return;
+      const child = left + 1 < this.all.length && this.isAfter(left, left + 1) ? left + 1 : left;
+      if (!this.swap(at, child)) return;
+      at = child;
+    }
+  }
+
+  private isAfter(one: number, other: number): boolean {
+    const [a, b] = [this.all[one]!, this.all[other]!];
+    return a.at > b.at || (a.at === b.at && a.order > b.order);
+  }
+
+  /** Puts both in order; false: they were. */
+  private swap(upper: number, lower: number): boolean {
+    if (!this.isAfter(upper, lower)) return false;
+    [this.all[upper], this.all[lower]] = [this.all[lower]!, this.all[upper]!];
+    return true;
+  }
+}
+
 /** 2026-01-01: any time will do. */
 const START = 1_767_225_600_000;
 
 export class World {
   time = START;
   readonly timers = new Map<number, Timer>();
+  private readonly heap = new Heap();
   /** Timers longer than browsers keep: they fire at once there. */
   overflows = 0;
   private order = 0;
@@ -37,7 +82,9 @@ export class World {
   readonly setTimeout = (run: () => void, ms: number): number => {
     if (ms > 2 ** 31 - 1) this.overflows++;
     const order = ++this.order;
-    this.timers.set(order, { at: this.time + (ms > 2 ** 31 - 1 ? 1 : Math.max(0, ms)), order, run });
+    const timer = { at: this.time + (ms > 2 ** 31 - 1 ? 1 : Math.max(0, ms)), order, run };
+    this.timers.set(order, timer);
+    this.heap.push(timer);
     return order;
   };
 
@@ -50,7 +97,7 @@ export class World {
     const end = this.time + ms;
     await settle();
     for (;;) {
-      const next = [...this.timers.values()].sort((a, b) => a.at - b.at || a.order - b.order)[0];
+      const next = this.next();
       if (!next || next.at > end) break;
       this.time = Math.max(this.time, next.at);
       this.timers.delete(next.order);
@@ -72,15 +119,24 @@ export class World {
     await settle();
     while (!check()) {
       if (this.time >= end) throw new Error(`not within ${most} ms: ${what}`);
-      const next = Math.min(...[...this.timers.values()].map((timer) => timer.at), end);
+      const next = Math.min(this.next()?.at ?? end, end);
       await this.advance(Math.max(1, next - this.time));
+    }
+  }
+
+  /** The timer that is due first, of those that nobody has cleared. */
+  private next(): Timer | undefined {
+    for (;;) {
+      const first = this.heap.first();
+      if (!first || this.timers.get(first.order) === first) return first;
+      this.heap.pop();
     }
   }
 }
 
 /** Runs everything that is ready to run. */
 export const settle = async (): Promise<void> => {
-  for (let n = 0; n < 3; n++) await new Promise((done) => setImmediate(done));
+  for (let n = 0; n < 2; n++) await new Promise((done) => setImmediate(done));
 };
 
 /** One storage of all tabs of an origin. */
@@ -219,6 +275,8 @@ export class Tab {
   frozen = false;
   visibilityState = "visible";
   readonly sessionValues = new Map<string, string>();
+  /** Those of the page's own. */
+  readonly timers = new Set<number>();
   private readonly listeners = new Map<string, Set<EventListener>>();
 
   constructor(
@@ -267,8 +325,18 @@ export class Tab {
     return {
       now: world.now,
       random: world.random,
-      setTimeout: (run, ms) => world.setTimeout(() => void (tab.frozen || run()), ms),
-      clearTimeout: world.clearTimeout,
+      setTimeout: (run, ms) => {
+        const timer = world.setTimeout(() => {
+          this.timers.delete(timer);
+          if (!this.frozen) run();
+        }, ms);
+        this.timers.add(timer);
+        return timer;
+      },
+      clearTimeout: (timer) => {
+        this.timers.delete(timer as number);
+        world.clearTimeout(timer);
+      },
       WebSocket: this.server.socketClass(this),
       fetch: this.server.fetchFrom(this),
       events: target,
