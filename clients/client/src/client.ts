@@ -415,6 +415,8 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     const { key } = event as StorageEvent;
     if (key === SWITCH || key === null) signal(wantsPolling() ? "switched" : "unswitched");
     if (typeof opts.token !== "object" || (key !== opts.token.key && key !== null)) return;
+    // It may come when the token that was stored has long been found there, by whoever waited for another tab's refresh.
+    if (p.localStorage?.getItem(opts.token.key) === tokens.current()) return;
     if (state === "CONNECTED") return tokens.renew();
     if (poll.running()) poll.start();
     connect();

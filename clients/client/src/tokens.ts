@@ -12,6 +12,8 @@ type Reason = TokenRequest["reason"];
 /** A source that does not answer for so long is given up. */
 const PATIENCE = 30_000;
 const HOUR = 3_600_000;
+/** What one tab stores, others read some milliseconds later (measured in Chromium: two, where nothing else is busy). */
+const SEEN = 100;
 
 export interface Claims {
   readonly exp?: unknown;
@@ -93,8 +95,13 @@ export function tokensOf(
     const renewal = async (): Promise<string | null | undefined> => {
       // Another tab may have been first.
       let token = store && (await look(request));
-      if (!usable(token)) token = await refresh(request);
-      if (token) store?.(token);
+      if (usable(token)) return token;
+      token = await refresh(request);
+      if (token && store) {
+        store(token);
+        // The lock is held until the others see it: who got it sooner would refresh again.
+        await new Promise<void>((seen) => after(SEEN, seen));
+      }
       return token;
     };
     // One tab at a time.
