@@ -2,6 +2,7 @@
 
 import type { CSSProperties, ReactElement, ReactNode } from "react";
 import type { Light, Status } from "@rowcast/client";
+import { useStore } from "./store";
 import { useRowcast } from "./useRowcast";
 
 /** The words, for other languages. */
@@ -32,6 +33,7 @@ const LABELS: ConnectionLabels = { live: "Live", reconnecting: "Reconnecting", d
 const COLOURS: Readonly<Record<Light, string>> = { live: "#1a7f37", reconnecting: "#bf8700", delayed: "#cf222e" };
 
 export function ConnectionStatus({ labels, className, style, children }: ConnectionStatusProps): ReactElement {
+  useStore("<ConnectionStatus>");
   const { status, reconnect } = useRowcast();
   const { light } = status;
   const words = { ...LABELS, ...labels };
