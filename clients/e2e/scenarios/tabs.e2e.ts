@@ -4,8 +4,7 @@ import { expect, it } from "vitest";
 import type { Tab } from "../src/browser";
 import { expectExactlyOnce } from "../src/exactly";
 import { scenario } from "../src/scenario";
-import { dev } from "../src/system";
-import { signedToken } from "../src/token";
+import { tokenFor } from "../src/token";
 import { until } from "../src/until";
 
 const here = scenario();
@@ -13,8 +12,6 @@ const here = scenario();
 const TABS = 5;
 /** The server asks for a new token a minute before the end of the old one: four seconds after each. */
 const TTL = 64;
-
-const now = () => Math.floor(Date.now() / 1_000);
 
 /** Runs in the page. */
 function signIn(token: string): void {
@@ -24,7 +21,7 @@ function signIn(token: string): void {
 it("five tabs with sockets of their own renew the token that they share one at a time", async () => {
   const ledger = await here.ledger("tabs");
   // The user has signed in: a token is there.
-  const token = signedToken((await dev()).jwt_secret, { sub: ledger.merchant, merchantId: ledger.merchant, iat: now(), exp: now() + TTL });
+  const token = await tokenFor(ledger.merchant, TTL);
   await here.context.addInitScript(signIn, token);
   const tabs: Tab[] = [];
   for (let count = 0; count < TABS; count += 1) tabs.push(await here.liveTab(ledger, { source: "storage", ttl: TTL }));

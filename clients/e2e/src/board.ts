@@ -27,7 +27,7 @@ export class Board {
   }
 
   /** Presses a button of this merchant's client. */
-  press(name: "add" | "expire" | "polling" | "reconnect"): Promise<void> {
+  press(name: "add" | "expire" | "polling"): Promise<void> {
     return this.root.locator(`[data-client="${name}"]`).click();
   }
 
@@ -41,7 +41,7 @@ export class Board {
   }
 
   async waitForLight(light: Light, ms = 20_000): Promise<void> {
-    await this.root.locator(`.rowcast-status[data-light="${light}"]`).waitFor({ timeout: ms });
+    await this.root.locator(`[data-rowcast][data-light="${light}"]`).waitFor({ timeout: ms });
   }
 }
 

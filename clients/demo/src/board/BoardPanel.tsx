@@ -60,14 +60,14 @@ export function BoardPanel({ merchant, series, board, dispatch, tokens, polling,
           <h2 id={title}>{merchantName(merchant)}</h2>
           <Connection status={status} />
         </div>
-        <ConnectionStatus />
+        <ConnectionStatus className="light" />
       </header>
       <div className="merchant-bar">
         <button type="button" className="button primary" data-client="add" onClick={() => void addBooking(merchant).catch(onError)}>
           <Icon name="plus" />
           Add booking
         </button>
-        <ClientControls polling={polling} onExpire={expire} onPolling={onPolling} onReconnect={reconnect} />
+        <ClientControls polling={polling} onExpire={expire} onPolling={onPolling} />
       </div>
       <div className="columns">
         {STATUSES.map((each) => (

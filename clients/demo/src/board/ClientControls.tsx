@@ -1,4 +1,4 @@
-/** What can be done to this merchant's client alone: end its token, make it poll, connect anew. */
+/** What can be done to this merchant's client alone: end its token, make it poll. The light has the button that connects anew. */
 
 import { Icon } from "../icons";
 
@@ -6,10 +6,9 @@ interface ClientControlsProps {
   readonly polling: boolean;
   readonly onExpire: () => void;
   readonly onPolling: (polling: boolean) => void;
-  readonly onReconnect: () => void;
 }
 
-export function ClientControls({ polling, onExpire, onPolling, onReconnect }: ClientControlsProps) {
+export function ClientControls({ polling, onExpire, onPolling }: ClientControlsProps) {
   return (
     <div className="client-controls" role="group" aria-label="This client">
       <button type="button" className="button quiet" data-client="expire" onClick={onExpire}>
@@ -19,10 +18,6 @@ export function ClientControls({ polling, onExpire, onPolling, onReconnect }: Cl
       <button type="button" className="button quiet" data-client="polling" aria-pressed={polling} onClick={() => onPolling(!polling)}>
         <Icon name="poll" />
         Poll only
-      </button>
-      <button type="button" className="button quiet" data-client="reconnect" onClick={onReconnect}>
-        <Icon name="retry" />
-        Reconnect
       </button>
     </div>
   );
