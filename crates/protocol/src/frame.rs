@@ -119,7 +119,14 @@ pub fn event(out: &mut Vec<u8>, room: &RoomName, cursor: Cursor, fragment: &[u8]
     out.push(b'}');
 }
 
-fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a value by its text.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 

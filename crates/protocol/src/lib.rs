@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod close;
+pub mod cursors;
 pub mod filter;
 pub mod frame;
 pub mod heartbeat;

@@ -8,6 +8,8 @@ use rowcast_process::config::{duration, size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::http::origins::Origins;
+
 /// Everything that an edge reads.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,12 +48,22 @@ impl Default for Config {
 pub struct EdgeConfig {
     /// `ROWCAST_EDGE__LISTEN`: address and port for clients, `0.0.0.0:8080`; port 0 takes a free one.
     pub listen: String,
-    /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws`, such as `/realtime`; empty.
+    /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws` and `/v1/events`, such as `/realtime`; empty.
     pub base_path: String,
     /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets, `0` by default; 0 takes one a core.
     pub workers: usize,
-    /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets on this edge, 20000; one more is answered 503. 0 sets no limit.
+    /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets, event streams and waiting requests on this edge, 20000; one more is
+    /// answered 503. 0 sets no limit.
     pub max_connections: usize,
+    /// `ROWCAST_EDGE__ALLOWED_ORIGINS`: from which origins browsers may come, by sockets and by HTTP:
+    /// `https://app.example.com`, `https://*.example.com` (its subdomains), or `*`. Empty by default: sockets may come from
+    /// anywhere, and pages of other origins cannot read what HTTP answers. With a list, the edge's own origin has to be on it too.
+    pub allowed_origins: Vec<String>,
+    /// `ROWCAST_EDGE__MAX_WAIT`: how long `GET /v1/events` may wait for something to say, at most; `30s`. Shorter than what
+    /// proxies in front allow.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub max_wait: Duration,
     /// `ROWCAST_EDGE__MAX_MESSAGE`: the largest message that a client may send, `64KiB`.
     #[serde(with = "size")]
     #[schemars(with = "String")]
@@ -110,6 +122,8 @@ impl Default for EdgeConfig {
             base_path: String::new(),
             workers: 0,
             max_connections: 20_000,
+            allowed_origins: Vec::new(),
+            max_wait: Duration::from_secs(30),
             max_message: 64 * 1024,
             sign_in_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(25),
@@ -124,6 +138,17 @@ impl Default for EdgeConfig {
             drain_delay: Duration::from_secs(5),
             drain_window: Duration::from_secs(20),
         }
+    }
+}
+
+impl EdgeConfig {
+    /// The list of origins, read.
+    ///
+    /// # Errors
+    /// An entry that is not an origin.
+    pub fn origins(&self) -> anyhow::Result<Origins> {
+        Origins::parse(&self.allowed_origins)
+            .map_err(|fault| anyhow::anyhow!("edge.allowed_origins: {fault}"))
     }
 }
 
@@ -151,6 +176,7 @@ impl Config {
         ] {
             anyhow::ensure!(value > 0, "{key} must be at least 1");
         }
+        self.edge.origins()?;
         anyhow::ensure!(self.edge.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
         Ok(())
     }

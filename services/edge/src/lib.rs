@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod config;
 pub mod event;
+pub mod http;
 pub mod hub;
 pub mod light;
 pub mod metrics;

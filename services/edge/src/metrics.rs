@@ -35,6 +35,7 @@ pub struct Metrics {
     sign_ins: IntCounterVec,
     handshakes: IntCounterVec,
     closes: IntCounterVec,
+    http_requests: IntCounterVec,
     joins: IntCounterVec,
     resyncs: IntCounterVec,
 }
@@ -91,8 +92,13 @@ impl Metrics {
             )?,
             closes: registry.counter_vec(
                 "rowcast_edge_closes_total",
-                "Sockets that ended, by the close code sent; `peer` where none was.",
-                &["code"],
+                "Sockets and event streams that ended, by the close code sent; `peer` where none was.",
+                &["transport", "code"],
+            )?,
+            http_requests: registry.counter_vec(
+                "rowcast_edge_http_requests_total",
+                "Requests for events, by what was asked for and HTTP status.",
+                &["transport", "status"],
             )?,
             joins: registry.counter_vec(
                 "rowcast_edge_joins_total",
@@ -122,9 +128,15 @@ impl Metrics {
         self.handshakes.with_label_values(&[&status.to_string()]).inc();
     }
 
-    /// A socket ended.
-    pub fn closed(&self, code: Option<CloseCode>) {
-        self.closes.with_label_values(&[code.map_or("peer", CloseCode::label)]).inc();
+    /// A request for events was answered.
+    pub fn http_request(&self, transport: Transport, status: u16) {
+        self.http_requests.with_label_values(&[transport.label(), &status.to_string()]).inc();
+    }
+
+    /// A socket or a stream ended.
+    pub fn closed(&self, transport: Transport, code: Option<CloseCode>) {
+        let code = code.map_or("peer", CloseCode::label);
+        self.closes.with_label_values(&[transport.label(), code]).inc();
     }
 
     /// A join was answered.

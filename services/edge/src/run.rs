@@ -44,7 +44,7 @@ pub async fn run(
     // Parts end when every socket is gone, not when the end is first asked for.
     let drained = Signal::manual();
     let hub = Hub::new(hub_config(&config), Arc::clone(&metrics), readiness.latch("redis"), inbox);
-    let shared = shared(&config, metrics, to_hub);
+    let shared = shared(&config, metrics, to_hub)?;
     let server = server::serve(public, shared.clone()).context("cannot serve the public port")?;
     let handle = server.handle();
 
@@ -103,11 +103,11 @@ fn hub_config(config: &Config) -> HubConfig {
     }
 }
 
-fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -> Shared {
+fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -> anyhow::Result<Shared> {
     let leeway = u32::try_from(config.auth.leeway.as_secs()).unwrap_or(u32::MAX);
     let secret = config.auth.hs256_secret.expose().as_bytes();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Shared {
+    Ok(Shared {
         config: Arc::new(ServerConfig {
             workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
             base_path: config.edge.base_path.clone(),
@@ -122,10 +122,13 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
             },
             max_message: usize::try_from(config.edge.max_message).unwrap_or(usize::MAX),
             max_connections: config.edge.max_connections,
+            origins: config.edge.origins()?,
+            max_wait: config.edge.max_wait,
+            token_in_url: config.auth.token_in_url,
         }),
         verifier: Arc::new(Verifier::hs256(secret, &config.auth.room_claim, leeway)),
         metrics,
         to_hub,
         open: Arc::new(AtomicUsize::new(0)),
-    }
+    })
 }

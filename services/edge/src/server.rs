@@ -12,22 +12,31 @@ use actix_http::body::{BodySize, MessageBody};
 use actix_http::h1::{Codec, Message};
 use actix_http::header::{self, HeaderMap, HeaderValue};
 use actix_http::{HttpService, Request, Response, StatusCode, ws};
+use actix_rt::net::TcpStream;
 use actix_service::{fn_service, map_config};
+use actix_web::App;
 use actix_web::dev::AppConfig;
-use actix_web::{App, HttpResponse, web};
+use actix_web::middleware::from_fn;
 use futures_util::SinkExt;
 use rowcast_protocol::{BEARER_SUBPROTOCOL, SUBPROTOCOL};
+use rustix::net::sockopt;
 use tokio::sync::mpsc;
 
 use crate::auth::Verifier;
+use crate::http::error::Refusal;
+use crate::http::origins::{Judgement, Origins};
+use crate::http::{self};
 use crate::hub::CHANNEL;
 use crate::metrics::Metrics;
 use crate::session::SessionLimits;
 use crate::socket::Socket;
-use crate::worker::{ToHub, Worker};
+use crate::worker::{ToHub, Transport, Worker};
 
 /// How often a worker looks after its sessions: deadlines, pings, expiries, drain.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long an idle connection may wait for its next request: longer than balancers keep theirs.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What the public port needs.
 #[derive(Clone)]
@@ -40,8 +49,14 @@ pub struct ServerConfig {
     pub session: SessionLimits,
     /// The largest message from a client, in bytes.
     pub max_message: usize,
-    /// Sockets at most; 0 sets no limit.
+    /// Clients at most; 0 sets no limit.
     pub max_connections: usize,
+    /// From where pages may come.
+    pub origins: Origins,
+    /// How long a page may be waited for, at most.
+    pub max_wait: Duration,
+    /// Whether requests may bring their token in the URL.
+    pub token_in_url: bool,
 }
 
 /// What all workers share.
@@ -55,15 +70,17 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The way to the hub.
     pub to_hub: mpsc::Sender<ToHub>,
-    /// Open sockets of this edge.
+    /// Clients of this edge: open sockets and streams, and requests that are being answered.
     pub open: Arc<AtomicUsize>,
 }
 
 /// One worker thread's part: its sessions and what all share.
 #[derive(Clone)]
-struct Local {
-    shared: Shared,
-    worker: Rc<RefCell<Worker>>,
+pub struct Local {
+    /// What all share.
+    pub shared: Shared,
+    /// The thread's sessions.
+    pub worker: Rc<RefCell<Worker>>,
 }
 
 /// Starts to serve the bound socket. The returned server is a future to be driven; its handle stops it.
@@ -81,9 +98,16 @@ pub fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<actix_ser
             let key = next_worker.fetch_add(1, Ordering::Relaxed);
             let local = start_worker(key, shared.clone());
             let upgrades = local.clone();
-            let base_path = shared.config.base_path.clone();
-            let app = App::new().default_service(web::to(move || not_found(base_path.clone())));
+            let origins = shared.config.origins.clone();
+            let app = App::new()
+                .configure(|routes| http::routes(routes, &local))
+                .wrap(from_fn(move |request, next| http::guard(origins.clone(), request, next)));
+            let limits = shared.config.session;
             HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                // The end of a request that waits, or of a stream, is seen by the end of what its client says.
+                .h1_allow_half_closed(false)
+                .on_connect_ext(move |socket: &TcpStream, _| watch_peer(socket, &limits))
                 .client_request_timeout(Duration::from_secs(5))
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .tcp_nodelay(true)
@@ -126,10 +150,20 @@ fn start_worker(key: usize, shared: Shared) -> Local {
     Local { shared, worker }
 }
 
-async fn not_found(base_path: String) -> HttpResponse {
-    HttpResponse::NotFound().json(serde_json::json!({
-        "error": format!("nothing is here; WebSockets are at {base_path}/ws, with subprotocol {SUBPROTOCOL}")
-    }))
+/// Has the kernel find peers that are gone without a word: their connections fail, and so do the sessions on them. One
+/// that reads nothing is cut too, somewhat later than a session that can still say why would close.
+fn watch_peer(socket: &TcpStream, limits: &SessionLimits) {
+    let unacknowledged = limits.stalled + Duration::from_secs(5);
+    let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
+    let set = || {
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, limits.heartbeat)?;
+        sockopt::set_tcp_keepintvl(socket, limits.heartbeat)?;
+        sockopt::set_tcp_user_timeout(socket, milliseconds)
+    };
+    if let Err(error) = set() {
+        tracing::warn!(%error, "a connection is not watched by the kernel");
+    }
 }
 
 /// Any request that asks for an upgrade comes here, whatever its path.
@@ -173,15 +207,16 @@ where
     let socket =
         Socket::new(parts.io, &parts.read_buf, config.max_message, connection, Rc::clone(&local.worker));
     let code = socket.run().await;
-    local.shared.metrics.closed(code);
+    local.shared.metrics.closed(Transport::WebSocket, code);
     Ok(())
 }
 
-/// Counts an open socket for as long as it lives.
-struct Open(Arc<AtomicUsize>);
+/// Counts a client for as long as it lives.
+pub struct Open(Arc<AtomicUsize>);
 
 impl Open {
-    fn new(shared: &Shared) -> Self {
+    /// One more, until it is dropped.
+    pub fn new(shared: &Shared) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(&shared.open))
     }
@@ -194,25 +229,34 @@ impl Drop for Open {
 }
 
 fn answer(shared: &Shared, request: &Request) -> Response<String> {
+    let judgement = shared.config.origins.judge(&request.head().headers);
+    let refusal = match judgement {
+        Judgement::Refused => Some(Refusal::Origin),
+        _ => refusal(shared, request),
+    };
+    let Some(refusal) = refusal else { return handshake(request) };
+    let mut response = Response::with_body(refusal.status(), refusal.body());
+    let headers = refusal.headers().into_iter().chain(shared.config.origins.headers(&judgement));
+    headers.for_each(|(name, value)| response.headers_mut().append(name, value));
+    if matches!(refusal, Refusal::Malformed(_)) {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
+}
+
+fn refusal(shared: &Shared, request: &Request) -> Option<Refusal> {
     let config = &shared.config;
-    let right_path = request.path().strip_prefix(config.base_path.as_str()) == Some("/ws");
-    if !right_path {
-        let text = format!("no WebSocket here; they are at {}/ws\n", config.base_path);
-        return Response::with_body(StatusCode::NOT_FOUND, text);
+    if request.path().strip_prefix(config.base_path.as_str()) != Some("/ws") {
+        return Some(Refusal::NotFound(config.base_path.clone()));
     }
     if let Err(error) = ws::verify_handshake(request.head()) {
-        let mut response = Response::with_body(StatusCode::BAD_REQUEST, format!("{error}\n"));
-        if matches!(error, ws::HandshakeError::UnsupportedVersion) {
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        }
-        return response;
+        return Some(Refusal::Malformed(error.to_string().into()));
     }
-    if config.max_connections > 0 && shared.open.load(Ordering::Relaxed) >= config.max_connections {
-        let text = "this edge has as many sockets as it may\n".to_owned();
-        let mut response = Response::with_body(StatusCode::SERVICE_UNAVAILABLE, text);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-        return response;
-    }
+    let full = config.max_connections > 0 && shared.open.load(Ordering::Relaxed) >= config.max_connections;
+    full.then_some(Refusal::Limit)
+}
+
+fn handshake(request: &Request) -> Response<String> {
     let mut response = ws::handshake_response(request.head());
     if subprotocols(&request.head().headers).any(|name| name == SUBPROTOCOL) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
@@ -243,9 +287,7 @@ fn token(headers: &HeaderMap) -> Option<String> {
     if let Some(token) = subprotocols(headers).find_map(|name| name.strip_prefix(BEARER_SUBPROTOCOL)) {
         return Some(token.to_owned());
     }
-    let value = headers.get(header::AUTHORIZATION)?;
-    let (scheme, token) = value.to_str().unwrap_or_default().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    http::bearer(headers).map(str::to_owned)
 }
 
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {

@@ -279,6 +279,29 @@ impl Session {
         self.queue.len() > self.limits.queue_frames || self.queued_bytes > self.limits.queue_bytes
     }
 
+    /// The light as it was last set.
+    pub fn light(&self) -> Light {
+        self.light
+    }
+
+    /// Its bounds and times.
+    pub fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+
+    /// Whether everything that there is in its rooms has been taken from it.
+    pub fn is_caught_up(&self) -> bool {
+        let open = self.phase == Phase::Open && !self.refreshing && self.queue.is_empty();
+        open && self.memberships.iter().all(|membership| membership.standing == Standing::Live)
+    }
+
+    /// How far the client is in each room, what it does not want included; nothing as long as something waits for it.
+    pub fn reached(&self) -> impl Iterator<Item = (&RoomName, Cursor)> {
+        let all_taken = self.phase == Phase::Open && self.queue.is_empty();
+        let known = self.memberships.iter().filter(move |m| all_taken && m.standing != Standing::New);
+        known.map(|membership| (&membership.room, membership.cursor))
+    }
+
     /// The rooms that it is in.
     pub fn rooms(&self) -> impl Iterator<Item = &RoomName> {
         self.memberships.iter().map(|membership| &membership.room)
@@ -455,7 +478,8 @@ impl Session {
         self.memberships.iter().map(|membership| (membership.room.as_str(), welcome(membership))).collect()
     }
 
-    fn expires_at(&self) -> Micros {
+    /// When its token ends.
+    pub fn expires_at(&self) -> Micros {
         self.identity.as_ref().map_or(Micros(0), |identity| identity.expires_at)
     }
 

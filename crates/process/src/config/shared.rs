@@ -128,6 +128,9 @@ pub struct AuthConfig {
     #[serde(with = "super::duration")]
     #[schemars(with = "String")]
     pub leeway: Duration,
+    /// `ROWCAST_AUTH__TOKEN_IN_URL`: whether `GET /v1/events` takes the token as `?access_token=` too, for a browser's
+    /// EventSource, which can send no header; `false`. What is in a URL ends in logs.
+    pub token_in_url: bool,
 }
 
 impl Default for AuthConfig {
@@ -136,6 +139,7 @@ impl Default for AuthConfig {
             hs256_secret: Secret::default(),
             room_claim: "merchantId".to_owned(),
             leeway: Duration::from_secs(5),
+            token_in_url: false,
         }
     }
 }

@@ -1,0 +1,132 @@
+//! What a request is refused with: a status, a code of few values, and what to do, as JSON. The same for requests of the
+//! `App` and for handshakes, which do not come through it.
+
+use std::borrow::Cow;
+
+use actix_http::StatusCode;
+use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_web::HttpResponse;
+use rowcast_protocol::SUBPROTOCOL;
+use serde_json::{Value, json};
+
+use crate::auth::TokenFault;
+
+/// Why a request gets no answer of the kind that it asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It brings no token.
+    NoToken,
+    /// Its token does not let anybody in.
+    Token(TokenFault),
+    /// Its token does not name the room that it asks for.
+    NotAllowed,
+    /// It comes from a page of an origin that is not on the list.
+    Origin,
+    /// A parameter or a header cannot be understood.
+    Malformed(Cow<'static, str>),
+    /// This edge has as many clients as it may.
+    Limit,
+    /// This edge is going away.
+    Draining,
+    /// There is nothing; clients of this base path are told where something is.
+    NotFound(String),
+    /// Nothing but GET is served.
+    Method,
+    /// A WebSocket's path, and no handshake.
+    NoUpgrade,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Token(TokenFault::NoRoom) | Self::NotAllowed | Self::Origin => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Limit | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
+        }
+    }
+
+    /// What programs look at.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(TokenFault::NoRoom) | Self::NotAllowed => "not_allowed",
+            Self::NoToken | Self::Token(_) => "token",
+            Self::Origin => "origin",
+            Self::Malformed(_) => "malformed",
+            Self::Limit => "limit",
+            Self::Draining => "draining",
+            Self::NotFound(_) => "not_found",
+            Self::Method => "method",
+            Self::NoUpgrade => "upgrade_required",
+        }
+    }
+
+    fn message(&self) -> Cow<'static, str> {
+        let text = match self {
+            Self::NoToken => "send the token as Authorization: Bearer <token>",
+            Self::Token(fault) => fault.message(),
+            Self::NotAllowed => "the token does not name this room",
+            Self::Origin => "pages of this origin may not come here; add it to edge.allowed_origins",
+            Self::Malformed(what) => return what.clone(),
+            Self::Limit => "this edge has as many clients as it may; try again, another edge may serve",
+            Self::Draining => "this edge is going away; try again, another edge serves",
+            Self::Method => "use GET",
+            Self::NoUpgrade => {
+                "WebSockets are here, and this request asks for none; a proxy must pass on Upgrade and Connection"
+            }
+            Self::NotFound(base) => {
+                let text = format!(
+                    "nothing is here; WebSockets are at {base}/ws, with subprotocol {SUBPROTOCOL}, and events by HTTP at {base}/v1/events"
+                );
+                return text.into();
+            }
+        };
+        text.into()
+    }
+
+    /// Headers that belong to it.
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        let own = match self {
+            Self::Token(TokenFault::NoRoom) => None,
+            Self::NoToken | Self::Token(_) => Some((header::WWW_AUTHENTICATE, "Bearer")),
+            Self::Limit => Some((header::RETRY_AFTER, "2")),
+            Self::Draining => Some((header::RETRY_AFTER, "1")),
+            Self::Method => Some((header::ALLOW, "GET")),
+            Self::NoUpgrade => Some((header::UPGRADE, "websocket")),
+            _ => None,
+        };
+        headers.extend(own.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        headers
+    }
+
+    /// The body.
+    pub fn body(&self) -> String {
+        let mut body = json!({ "error": self.code(), "message": self.message() });
+        if let Self::NotFound(base) = self {
+            body["base_path"] = Value::from(base.as_str());
+            body["websocket"] = format!("{base}/ws").into();
+            body["events"] = format!("{base}/v1/events").into();
+        }
+        body.to_string()
+    }
+
+    /// The answer of the `App`.
+    pub fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status());
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        if *self == Self::Draining {
+            response.force_close();
+        }
+        response.body(self.body())
+    }
+}

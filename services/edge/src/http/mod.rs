@@ -1,0 +1,183 @@
+//! The ways in by HTTP: `GET {base}/v1/events` as server-sent events ([`sse`]) and as JSON pages ([`page`]), drivers of
+//! the same sessions that sockets have, on the same worker's thread. Here is what they share: who may come in, and that
+//! whoever goes leaves its rooms.
+
+pub mod ask;
+pub mod error;
+pub mod origins;
+pub mod page;
+pub mod reach;
+pub mod sse;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix_http::header::{self, HeaderMap};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::auth::Identity;
+use crate::metrics::Metrics;
+use crate::server::{Local, Open};
+use crate::session::Outgoing;
+use crate::worker::{Connection, Transport, Worker, now};
+use ask::Ask;
+use error::Refusal;
+use origins::{Judgement, Origins};
+use reach::Reach;
+
+/// The longest `Last-Event-ID` that is read; it has the cursors of all rooms.
+const MAX_LAST_EVENT_ID: usize = 64 * 1024;
+
+/// What is served, and what is said everywhere else.
+pub fn routes(config: &mut web::ServiceConfig, local: &Local) {
+    let base = local.shared.config.base_path.clone();
+    let events = {
+        let local = local.clone();
+        move |request: HttpRequest| events(local.clone(), request)
+    };
+    let not_allowed = || async { Refusal::Method.response() };
+    config
+        .service(
+            web::resource(format!("{base}/v1/events"))
+                .route(web::get().to(events))
+                .default_service(web::to(not_allowed)),
+        )
+        .service(
+            web::resource(format!("{base}/ws"))
+                .default_service(web::to(|| async { Refusal::NoUpgrade.response() })),
+        )
+        .default_service(web::to(move || {
+            let refusal = Refusal::NotFound(base.clone());
+            async move { refusal.response() }
+        }));
+}
+
+/// Judges the origin before anything else, and lets pages of allowed ones read every answer.
+pub async fn guard<B: MessageBody + 'static>(
+    origins: Origins,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let judgement = origins.judge(request.headers());
+    let asks_first = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = match &judgement {
+        Judgement::Refused => request.into_response(Refusal::Origin.response()),
+        Judgement::Allowed(_) if asks_first => {
+            let mut answer = HttpResponse::NoContent();
+            Origins::preflight().into_iter().for_each(|header| {
+                answer.append_header(header);
+            });
+            request.into_response(answer.finish())
+        }
+        _ => next.call(request).await?.map_into_boxed_body(),
+    };
+    for (name, value) in origins.headers(&judgement) {
+        response.headers_mut().append(name, value);
+    }
+    Ok(response)
+}
+
+async fn events(local: Local, request: HttpRequest) -> HttpResponse {
+    let streams = accepts_event_stream(request.headers());
+    let transport = if streams { Transport::EventStream } else { Transport::Page };
+    let response = match enter(&local, &request, transport) {
+        Ok(entered) if streams => sse::response(entered),
+        Ok(entered) => page::response(entered).await,
+        Err(refusal) => refusal.response(),
+    };
+    local.shared.metrics.http_request(transport, response.status().as_u16());
+    response
+}
+
+/// A request that was let in.
+pub struct Entered {
+    ask: Ask,
+    carried: Carried,
+    reach: Reach,
+    metrics: Arc<Metrics>,
+}
+
+fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<Entered, Refusal> {
+    let config = &local.shared.config;
+    let id = request.headers().get("last-event-id").filter(|_| transport == Transport::EventStream);
+    let id =
+        id.and_then(|id| std::str::from_utf8(id.as_bytes()).ok()).filter(|id| id.len() <= MAX_LAST_EVENT_ID);
+    let ask = Ask::parse(request.query_string(), id, config.max_wait)?;
+    let identity = identity(local, request.headers(), &ask)?;
+    if local.worker.borrow().is_draining() {
+        return Err(Refusal::Draining);
+    }
+    if config.max_connections > 0 && local.shared.open.load(Ordering::Relaxed) >= config.max_connections {
+        return Err(Refusal::Limit);
+    }
+    let resume = ask.resume(&identity.rooms);
+    let reach = Reach::new(&identity.rooms, &resume);
+    let connection = local.worker.borrow_mut().enter(transport, identity, &resume, ask.types.as_deref());
+    let worker = Rc::clone(&local.worker);
+    let carried = Carried { connection, worker, _open: Open::new(&local.shared) };
+    Ok(Entered { ask, carried, reach, metrics: Arc::clone(&local.shared.metrics) })
+}
+
+/// Who asks, with the rooms that it asks for.
+fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Identity, Refusal> {
+    let in_url = ask.access_token.as_deref().filter(|_| local.shared.config.token_in_url);
+    let token = bearer(headers).or(in_url).ok_or(Refusal::NoToken)?;
+    let mut identity = local.worker.borrow().verify(token).map_err(Refusal::Token)?;
+    if let Some(room) = &ask.room {
+        identity.rooms.retain(|named| named.as_str() == room);
+        if identity.rooms.is_empty() {
+            return Err(Refusal::NotAllowed);
+        }
+    }
+    Ok(identity)
+}
+
+/// The token of an `Authorization: Bearer`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let mut kinds =
+        accepted.flat_map(|value| value.split(',')).map(|kind| kind.split(';').next().unwrap_or_default());
+    kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// A session that a request carries. However the request ends, by a panic too, the session leaves its rooms.
+struct Carried {
+    connection: Rc<Connection>,
+    worker: Rc<RefCell<Worker>>,
+    _open: Open,
+}
+
+impl Carried {
+    /// The next thing to send.
+    fn take(&self) -> Option<Outgoing> {
+        self.connection.session.borrow_mut().next_outgoing()
+    }
+
+    /// What was taken is on its way: where that was all, the session asks for what comes next.
+    fn wrote(&self) {
+        let effects = self.connection.session.borrow_mut().wrote(now());
+        if !effects.is_empty() {
+            self.worker.borrow_mut().carry_out(&self.connection, effects);
+        }
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            worker.disconnect(&self.connection);
+        }
+    }
+}

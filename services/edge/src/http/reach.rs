@@ -1,0 +1,93 @@
+//! Where a client that comes by HTTP stands in its rooms once it has what it was given: what it is to send back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rowcast_protocol::{Cursor, RecordKind, RoomName, cursors};
+
+use crate::session::Outgoing;
+
+/// The client's place in each of its rooms.
+#[derive(Debug)]
+pub struct Reach {
+    rooms: BTreeMap<RoomName, Place>,
+}
+
+/// The client's place in one room.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// What to send back; nothing where the room was not begun.
+    pub cursor: Option<Sent>,
+    /// Whether the client goes on from what it brought.
+    pub resumed: bool,
+}
+
+/// A cursor as it is sent.
+#[derive(Debug, Clone)]
+pub enum Sent {
+    /// What the client came with: as long as it owes it a resync, it does not stand anywhere else.
+    Brought(String),
+    /// Where it stands.
+    At(Cursor),
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Brought(text) => text.fmt(f),
+            Self::At(cursor) => cursor.fmt(f),
+        }
+    }
+}
+
+impl Reach {
+    /// Before anything was given.
+    pub fn new(rooms: &[RoomName], brought: &BTreeMap<String, String>) -> Self {
+        let place = |room: &RoomName| {
+            let cursor = brought.get(room.as_str()).cloned().map(Sent::Brought);
+            Place { resumed: cursor.is_some(), cursor }
+        };
+        Self { rooms: rooms.iter().map(|room| (room.clone(), place(room))).collect() }
+    }
+
+    /// The client is given this.
+    pub fn note(&mut self, outgoing: &Outgoing) {
+        match outgoing {
+            Outgoing::Welcome(greeting) => {
+                for (room, start, resumed) in &greeting.rooms {
+                    let Some(place) = self.rooms.get_mut(room) else { continue };
+                    place.resumed = *resumed;
+                    // Who is owed a resync has to come back for it if the way breaks off before.
+                    if *resumed || place.cursor.is_none() {
+                        place.cursor = Some(Sent::At(*start));
+                    }
+                }
+            }
+            Outgoing::Event(event) => {
+                self.place(&event.room, event.cursor(), event.kind == RecordKind::Resync)
+            }
+            Outgoing::Resync(placed) => self.place(&placed.room, placed.cursor, true),
+            Outgoing::Cursor(placed) => self.place(&placed.room, placed.cursor, false),
+            _ => {}
+        }
+    }
+
+    /// The client stands here, and has to fetch anew or not.
+    pub fn place(&mut self, room: &RoomName, cursor: Cursor, anew: bool) {
+        if let Some(place) = self.rooms.get_mut(room) {
+            place.cursor = Some(Sent::At(cursor));
+            place.resumed &= !anew;
+        }
+    }
+
+    /// The rooms that were begun.
+    pub fn rooms(&self) -> impl Iterator<Item = (&str, &Sent, bool)> {
+        let begun = self.rooms.iter();
+        begun.filter_map(|(room, place)| Some((room.as_str(), place.cursor.as_ref()?, place.resumed)))
+    }
+
+    /// All cursors as one text.
+    pub fn encoded(&self) -> String {
+        cursors::encode(self.rooms().map(|(room, cursor, _)| (room, cursor)))
+    }
+}
