@@ -74,6 +74,11 @@ pub enum ServerFrame<'a> {
         #[serde(serialize_with = "as_text")]
         now: Micros,
     },
+    /// The client is to take another way in from here on. A `bye` follows.
+    Mode {
+        /// `polling`.
+        transport: &'a str,
+    },
     /// Answer to `ping`.
     Pong,
     /// A close follows.
@@ -151,6 +156,8 @@ mod tests {
         );
         assert_eq!(ServerFrame::TokenExpiring { r#in: 60 }.to_json(), r#"{"op":"token_expiring","in":60}"#);
         assert_eq!(ServerFrame::Pong.to_json(), r#"{"op":"pong"}"#);
+        let mode = ServerFrame::Mode { transport: "polling" };
+        assert_eq!(mode.to_json(), r#"{"op":"mode","transport":"polling"}"#);
         assert_eq!(
             ServerFrame::bye(CloseCode::Restart, 1500).to_json(),
             r#"{"op":"bye","code":1012,"reconnect_in_ms":1500}"#

@@ -20,6 +20,9 @@ pub struct Heartbeat {
     /// Set while the leader knows that history has a hole: why the light is Delayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impaired: Option<String>,
+    /// The version of the switches that this leader has mirrored ([`crate::Switches`]); 0 from one that knows of none.
+    #[serde(default)]
+    pub switches: u64,
 }
 
 impl Heartbeat {
@@ -31,5 +34,17 @@ impl Heartbeat {
     /// The generation, typed.
     pub fn generation(&self) -> Generation {
         Generation(self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_of_an_earlier_version_is_understood_and_knows_of_no_switches() {
+        let heard: Heartbeat =
+            serde_json::from_str(r#"{"epoch":3,"generation":2,"lag_ms":0,"later":1}"#).expect("readable");
+        assert_eq!((heard.epoch, heard.generation, heard.switches), (3, 2, 0));
     }
 }

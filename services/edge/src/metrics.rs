@@ -29,6 +29,10 @@ pub struct Metrics {
     pub redis_reads: IntCounterVec,
     /// Links to Redis that broke.
     pub redis_losses: IntCounter,
+    /// Sockets that were sent to polling.
+    pub sent_to_polling: IntCounter,
+    /// The version of the switches that are in force here.
+    pub switches: IntGauge,
     /// Commit to this edge.
     pub edge_latency: Histogram,
     connections: IntGaugeVec,
@@ -75,6 +79,14 @@ impl Metrics {
             )?,
             redis_losses: registry
                 .counter("rowcast_edge_redis_losses_total", "Links to Redis that broke.")?,
+            sent_to_polling: registry.counter(
+                "rowcast_edge_sent_to_polling_total",
+                "Sockets sent to polling, because sockets are switched off.",
+            )?,
+            switches: registry.gauge(
+                "rowcast_edge_switches_version",
+                "The version of the switches in force here; 0 where no leader has told of any.",
+            )?,
             edge_latency: registry.histogram(
                 "rowcast_edge_commit_to_edge_seconds",
                 "Time from an event's occurrence to its arrival at this edge; needs clocks that agree.",

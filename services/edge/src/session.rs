@@ -264,6 +264,16 @@ impl Session {
         matches!(self.phase, Phase::SigningIn { .. })
     }
 
+    /// Whether it has signed in and waits for its welcome.
+    pub fn is_joining(&self) -> bool {
+        self.phase == Phase::Joining
+    }
+
+    /// Whether it was welcomed and no close is on its way.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// Whether a close is on its way.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
@@ -667,18 +677,43 @@ impl Session {
         }
         // Nothing but the close reaches a client that was not welcomed, or that does not read.
         if self.phase == Phase::Joining || code == CloseCode::TooSlow {
-            self.queue.clear();
-            self.queued_bytes = 0;
+            self.drop_queue();
         }
+        self.end(code, reason, now);
+    }
+
+    fn drop_queue(&mut self) {
+        self.queue.clear();
+        self.queued_bytes = 0;
+    }
+
+    fn end(&mut self, code: CloseCode, reason: &'static str, now: Now) {
         self.push(Outgoing::Close(code, reason));
         self.phase = Phase::Closing { until: now.instant + self.limits.closing };
     }
 
     /// Sends the client elsewhere.
     pub fn bye(&mut self, code: CloseCode, reconnect_in: Duration, now: Now) {
+        self.tell_bye(code, reconnect_in);
+        self.close(code, "this edge is going away", now);
+    }
+
+    fn tell_bye(&mut self, code: CloseCode, reconnect_in: Duration) {
         let milliseconds = u64::try_from(reconnect_in.as_millis()).unwrap_or(u64::MAX);
         self.push(Outgoing::Bye(ServerFrame::bye(code, milliseconds).to_json().into()));
-        self.close(code, "this edge is going away", now);
+    }
+
+    /// Sends the client to polling: behind what it has yet to read, or in place of its welcome.
+    pub fn switch_to_polling(&mut self, reconnect_in: Duration, now: Now) {
+        if self.is_closing() {
+            return;
+        }
+        if self.phase == Phase::Joining {
+            self.drop_queue();
+        }
+        self.push_frame(&ServerFrame::Mode { transport: "polling" });
+        self.tell_bye(CloseCode::SwitchedToPolling, reconnect_in);
+        self.end(CloseCode::SwitchedToPolling, "sockets are switched off: use polling", now);
     }
 
     /// Lets time pass.

@@ -3,7 +3,9 @@
 //! Everything here runs on one thread and never waits. An event comes in once and goes to every local session of
 //! its room; the sockets' tasks are woken and write what is queued.
 
-use std::cell::RefCell;
+mod switching;
+
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt;
-use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName};
+use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName, Switches};
 use tokio::sync::mpsc;
 
 use crate::auth::{Identity, TokenFault, Verifier};
@@ -62,6 +64,8 @@ pub enum ToWorker {
     LostTrack(RoomName),
     /// The light changed.
     Light(Light),
+    /// Switches were loaded, or have changed. Sockets that these close are sent away spread over this time.
+    Switches(Switches, Duration),
     /// Sockets are to be sent elsewhere, spread over this time.
     Drain(Duration),
 }
@@ -113,6 +117,8 @@ pub struct Connection {
     pub session: RefCell<Session>,
     waker: RefCell<Option<Waker>>,
     bye_at: RefCell<Option<Instant>>,
+    /// When it is to be sent to polling.
+    polls_at: Cell<Option<Instant>>,
 }
 
 impl Connection {
@@ -148,6 +154,8 @@ pub struct Worker {
     limits: SessionLimits,
     metrics: Arc<Metrics>,
     light: Light,
+    /// All on until the hub has spoken; nobody is welcomed before that.
+    switches: Switches,
     connections: HashMap<SessionKey, Rc<Connection>>,
     rooms: HashMap<RoomName, LocalRoom>,
     to_hub: mpsc::Sender<ToHub>,
@@ -179,6 +187,7 @@ impl Worker {
             limits,
             metrics,
             light,
+            switches: Switches::default(),
             connections: HashMap::new(),
             rooms: HashMap::new(),
             to_hub,
@@ -229,6 +238,7 @@ impl Worker {
             session: RefCell::new(Session::new(name, limits, self.light, now)),
             waker: RefCell::new(None),
             bye_at: RefCell::new(self.draining.map(|until| bye_time(now.instant, until))),
+            polls_at: Cell::new(None),
         });
         self.connections.insert(key, Rc::clone(&connection));
         self.metrics.connections(transport).inc();
@@ -298,6 +308,9 @@ impl Worker {
     ) {
         match self.verify(token) {
             Ok(identity) => {
+                if self.turns_away(connection, now) {
+                    return;
+                }
                 let identity = self.intern(identity);
                 let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
                 self.carry_out(connection, effects);
@@ -413,6 +426,7 @@ impl Worker {
                     connection.wake();
                 }
             }
+            ToWorker::Switches(switches, window) => self.switch(switches, window),
             ToWorker::Drain(window) => self.drain(window),
         }
     }
@@ -519,6 +533,9 @@ impl Worker {
                 let reconnect_in = Duration::from_millis(rand::rng().random_range(100..2_000));
                 session.bye(CloseCode::Restart, reconnect_in, now);
             }
+            drop(session);
+            self.send_away_when_due(connection, now);
+            let session = connection.session.borrow();
             if session.has_outgoing() || session.is_closing() {
                 connection.wake();
             }

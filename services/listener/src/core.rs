@@ -187,6 +187,7 @@ impl Core {
                 .last_loss
                 .map(|_| "a trigger failed and lost events".to_owned())
                 .or_else(|| self.drift.clone()),
+            switches: 0,
         })
     }
 

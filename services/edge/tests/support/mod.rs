@@ -266,7 +266,7 @@ pub async fn patient(server: &Redis) -> Result<redis::aio::MultiplexedConnection
 
 /// What a leader says to which nothing is wrong.
 pub fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
-    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None }
+    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0 }
 }
 
 impl Leader {
