@@ -111,6 +111,8 @@ export interface Platform {
   readonly sessionStorage: Pick<Storage, "getItem" | "setItem" | "removeItem"> | undefined;
   readonly locks: Pick<LockManager, "request"> | undefined;
   readonly online: () => boolean;
+  /** Of `@rowcast/client/shared` alone. */
+  readonly BroadcastChannel: typeof BroadcastChannel | undefined;
 }
 
 /** All options but `url` and `token` have defaults. */

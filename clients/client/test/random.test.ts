@@ -5,7 +5,7 @@
  */
 
 import { expect, test } from "vitest";
-import type { Resync, RowcastEvent } from "../src/index";
+import { Ledger } from "./ledger";
 import { FakeServer } from "./server";
 import { bench } from "./support";
 import { Tab, World } from "./world";
@@ -13,35 +13,6 @@ import { Tab, World } from "./world";
 const ROOMS = ["m1", "m/2 ü"];
 const env = process.env;
 const seeds = env.SEED ? [Number(env.SEED)] : Array.from({ length: Number(env.SEEDS ?? 60) }, (_, n) => n + 1);
-
-/** What an application knows of a room: everything up to an offset of a stream. */
-class Ledger {
-  private readonly known = new Map<string, { stream: string; offset: number }>();
-  handedOn = 0;
-  snapshots = 0;
-  readonly faults: string[] = [];
-
-  event({ room, cursor }: RowcastEvent): void {
-    this.handedOn++;
-    const [, stream, offset] = cursor.split(/[.:]/) as [string, string, string];
-    const known = this.known.get(room);
-    if (!known) this.faults.push(`${room} ${cursor}: without a snapshot before it`);
-    else if (known.stream !== stream || known.offset + 1 !== Number(offset))
-      this.faults.push(`${room} ${cursor}: after ${known.stream}:${known.offset}`);
-    this.known.set(room, { stream, offset: Number(offset) });
-  }
-
-  snapshot({ room, cursor }: Resync): void {
-    this.snapshots++;
-    const [, stream, offset] = cursor.split(/[.:]/) as [string, string, string];
-    this.known.set(room, { stream, offset: Number(offset) });
-  }
-
-  of(room: string): string {
-    const known = this.known.get(room);
-    return known ? `${known.stream}:${known.offset}` : "nothing";
-  }
-}
 
 /** One thing that can go wrong, or right again. */
 function disturb(world: World, server: FakeServer, tab: Tab): void {

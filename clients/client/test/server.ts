@@ -197,7 +197,7 @@ export class FakeServer {
     const token = new Headers(init.headers).get("authorization")?.slice(7) ?? null;
     this.requests.push({ url, token });
     await this.pause(init.signal ?? undefined);
-    if (this.unreachable || tab.frozen) throw new TypeError("failed to fetch");
+    if (this.unreachable || tab.closed) throw new TypeError("failed to fetch");
     const [status, body, headers] = await this.serve(url, token, init.signal ?? undefined);
     await this.pause(init.signal ?? undefined);
     return new Response(JSON.stringify(body), { status, headers });
@@ -305,7 +305,7 @@ export class FakeSocket {
       if (server.blocked || server.unreachable || !right || !tab.online) return this.closed(1006);
       this.readyState = 1;
       server.sessions.add(this);
-      this.onopen?.();
+      this.tab.run(() => this.onopen?.());
     }, server.latency());
   }
 
@@ -384,7 +384,9 @@ export class FakeSocket {
     if (this.server.halfOpen) return;
     const data = JSON.stringify(frame);
     this.later(() => {
-      if (this.readyState === 1 && !this.tab.frozen) this.onmessage?.({ data } as MessageEvent);
+      this.tab.run(() => {
+        if (this.readyState === 1) this.onmessage?.({ data } as MessageEvent);
+      });
     });
   }
 
@@ -398,7 +400,7 @@ export class FakeSocket {
     if (this.readyState === 3) return;
     this.readyState = 3;
     this.leave();
-    if (!this.tab.frozen) this.onclose?.({ code } as CloseEvent);
+    this.tab.run(() => this.onclose?.({ code } as CloseEvent));
   }
 
   private leave(): void {

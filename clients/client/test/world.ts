@@ -172,15 +172,16 @@ export class FakeLocks {
     return new Promise<T>((resolve, reject) => {
       const request: Request = {
         tab,
-        fail: reject,
-        run: () => {
-          void Promise.resolve()
-            .then(() => run({ mode: "exclusive", name }))
-            .then(resolve, reject)
-            .finally(() => {
-              if (this.held.get(name) === request) this.release(name);
-            });
-        },
+        fail: (error) => tab.run(() => reject(error)),
+        run: () =>
+          tab.run(() => {
+            void Promise.resolve()
+              .then(() => run({ mode: "exclusive", name }))
+              .then(resolve, reject)
+              .finally(() => {
+                if (this.held.get(name) === request) this.release(name);
+              });
+          }),
       };
       const abort = (): void => {
         const queue = this.waiting.get(name) ?? [];
@@ -232,7 +233,9 @@ export class FakeChannels {
     for (const other of [...this.open])
       if (other !== from && other.name === from.name)
         this.world.setTimeout(() => {
-          if (this.open.has(other) && !other.tab.frozen) other.onmessage?.({ data: copy } as MessageEvent);
+          other.tab.run(() => {
+            if (this.open.has(other)) other.onmessage?.({ data: copy } as MessageEvent);
+          });
         }, 1);
   }
 }
@@ -250,7 +253,7 @@ export class FakeChannel {
 
   postMessage(data: unknown): void {
     if (!this.all.open.has(this)) throw new Error("the channel is closed");
-    if (!this.tab.frozen) this.all.post(this, data);
+    this.all.post(this, data);
   }
 
   close(): void {
@@ -273,6 +276,8 @@ export class Origin {
 export class Tab {
   online = true;
   frozen = false;
+  closed = false;
+  private readonly deferred: (() => void)[] = [];
   visibilityState = "visible";
   readonly sessionValues = new Map<string, string>();
   /** Those of the page's own. */
@@ -298,13 +303,28 @@ export class Tab {
     return [...this.listeners.values()].reduce((sum, all) => sum + all.size, 0);
   }
 
+  /** Runs what the page is to run: later while it is frozen, never once it is closed. */
+  run(what: () => void): void {
+    if (this.closed) return;
+    if (this.frozen) this.deferred.push(what);
+    else what();
+  }
+
+  /** Everything stands still, as in a page that the browser has put to sleep; and goes on. */
+  freeze(frozen: boolean): void {
+    this.frozen = frozen;
+    if (!frozen) for (const what of this.deferred.splice(0)) this.run(what);
+  }
+
   /** The tab is closed: nobody says goodbye. */
   close(): void {
+    this.closed = true;
+    this.listeners.clear();
+    this.timers.clear();
     this.origin.storage.tabs.delete(this);
     this.origin.locks.close(this);
     for (const channel of [...this.origin.channels.open]) if (channel.tab === this) channel.close();
     this.server.disconnect(this);
-    this.frozen = true;
   }
 
   platform(): Partial<Platform> {
@@ -326,10 +346,15 @@ export class Tab {
       now: world.now,
       random: world.random,
       setTimeout: (run, ms) => {
-        const timer = world.setTimeout(() => {
-          this.timers.delete(timer);
-          if (!this.frozen) run();
-        }, ms);
+        if (this.closed) return 0;
+        const timer = world.setTimeout(
+          () =>
+            this.run(() => {
+              // It may have been cleared while the page was frozen.
+              if (this.timers.delete(timer)) run();
+            }),
+          ms,
+        );
         this.timers.add(timer);
         return timer;
       },
@@ -360,6 +385,11 @@ export class Tab {
           origin.locks.request(this, name, options, run),
       } as unknown as LockManager,
       online: () => this.online,
+      BroadcastChannel: class extends FakeChannel {
+        constructor(name: string) {
+          super(tab.origin.channels, tab, name);
+        }
+      } as unknown as typeof BroadcastChannel,
     };
   }
 }
