@@ -4,6 +4,12 @@
 SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARIES := -p rowcast-cli -p rowcast-listener -p rowcast-edge
+# Where setup puts a Node that is newer than the system's, if that is too old.
+export PATH := $(abspath $(TARGET))/tools/node/bin:$(PATH)
+# What the packages and the page are built from, and what says that they are.
+CLIENT_SOURCES := $(shell find clients -name node_modules -prune -o -name dist -prune -o -type f -print)
+CLIENT_PACKAGES := clients/node_modules/.package-lock.json
+PAGE := clients/demo/dist/index.html
 
 # How long `make demo` runs, until Ctrl-C unless given; and `make torture`, 60 unless given.
 SECONDS :=
@@ -12,23 +18,38 @@ SEED :=
 FAULTS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
+# `OPEN=no` opens no browser.
+OPEN :=
 
-.PHONY: help setup build demo test test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, PgBouncer, build tools (apt or brew)
+setup: ## Install what is missing: PostgreSQL, Redis, HAProxy, PgBouncer, Node, Chromium, build tools (apt or brew)
 	@scripts/setup.sh
 
 build: setup ## Build the release binaries: rowcast, rowcast-listener, rowcast-edge
 	cargo build --release $(BINARIES) --bins
 
-demo: build ## Start all of Rowcast with bookings that change by themselves (SECONDS=20 ends it, DIR=... keeps it there)
-	@exec $(TARGET)/release/rowcast dev $(if $(DIR),--dir '$(DIR)') $(if $(SECONDS),--seconds $(SECONDS))
+build-clients: setup $(PAGE) ## Build the npm packages and the demo's page, if something changed
+
+$(CLIENT_PACKAGES): clients/package-lock.json | setup
+	cd clients && npm ci
+	@touch $@
+
+$(PAGE): $(CLIENT_PACKAGES) $(CLIENT_SOURCES)
+	cd clients && npm run build --workspaces --if-present
+	@touch $@
+
+demo: build build-clients ## Start all of Rowcast and its page (SECONDS=20 ends it, DIR=... keeps it there, OPEN=no opens no browser)
+	@exec $(TARGET)/release/rowcast dev --page clients/demo/dist $(if $(filter no,$(OPEN)),--no-open) $(if $(DIR),--dir '$(DIR)') $(if $(SECONDS),--seconds $(SECONDS))
 
 test: setup ## Check format and lints, run all tests; the last line counts them
 	@scripts/test.py
+
+test-clients: setup ## The part of `make test` that is about the clients: packages, contract, browser
+	@scripts/test.py --clients
 
 test-long: setup ## The tests that take longer (those marked #[ignore]), in release mode
 	@scripts/test.py --long
@@ -66,4 +87,4 @@ lint: setup ## Check format and lints
 
 clean: ## Remove what was built and the demo's data
 	cargo clean
-	rm -rf demo-data
+	rm -rf demo-data clients/node_modules clients/*/node_modules clients/*/dist

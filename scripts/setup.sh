@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine to build, run and test Rowcast: PostgreSQL, Redis, HAProxy, a C
-# compiler and CMake; and PgBouncer, which tests alone want. What is there is left alone, and no system service is started: Rowcast starts servers of its own.
+# compiler, CMake, Node and npm; and PgBouncer and Chromium, which tests alone want. What is there is left alone, and no
+# system service is started: Rowcast starts servers of its own.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 
@@ -29,6 +30,7 @@ missing() {
     has cc || echo compiler
     has cmake || echo cmake
     has python3 || echo python
+    has node || echo node
     [[ $(uname) != Linux ]] || has setpriv || echo setpriv
 }
 
@@ -38,6 +40,7 @@ apt_package() {
         redis) echo redis-server ;;
         compiler) echo build-essential ;;
         python) echo python3 ;;
+        node) echo nodejs ;;
         setpriv) echo util-linux ;;
         *) echo "$1" ;;
     esac
@@ -102,7 +105,45 @@ install() {
         brew install "${packages[@]}" >&2
     else
         fail "missing: $*. There is neither apt nor brew here: install PostgreSQL 14 or newer, Redis 6.2 or" \
-            "newer, HAProxy, a C compiler and CMake by this system's own means, and run make again"
+            "newer, HAProxy, a C compiler, CMake and Node 20 or newer by this system's own means, and run make again"
+    fi
+}
+
+# Some packages of Node bring npm, others do not.
+install_npm() {
+    has npm || install npm
+    has npm || fail "npm is still missing after installing it"
+}
+
+# Prints the first browser that runs here. What a snap installs sees neither /tmp nor a test's own folders.
+find_browser() {
+    local name path
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        path=$(command -v "$name") || continue
+        case $(readlink -f "$path" 2>/dev/null || echo "$path") in /snap/* | */snap) continue ;; esac
+        # Ubuntu's script that starts the snap.
+        head -c 4096 "$path" | grep -q /snap/bin && continue
+        "$path" --version >/dev/null 2>&1 || continue
+        echo "$path"
+        return 0
+    done
+    return 1
+}
+
+# On Ubuntu the package is a snap, so that only what is there already can be used.
+try_to_install_chromium() {
+    local note=$tools/chromium.missing path
+    mkdir -p "$tools"
+    if ! find_browser >/dev/null && has apt-get && ! grep -qs '^ID=ubuntu' /etc/os-release; then
+        (install chromium) || say "chromium could not be installed"
+    fi
+    if path=$(find_browser); then
+        printf '%s\n' "$path" >"$tools/chromium.path"
+        rm -f "$note"
+    else
+        rm -f "$tools/chromium.path"
+        echo "there is no chromium or google-chrome on PATH that runs outside of a snap" >"$note"
+        say "NO BROWSER: the tests in Chromium will be skipped; install google-chrome or chromium"
     fi
 }
 
@@ -135,6 +176,8 @@ need_component() {
 }
 
 install_missing
+install_npm
 try_to_install_pgbouncer
+try_to_install_chromium
 check_rust
 "$(dirname "${BASH_SOURCE[0]}")/tools.sh"

