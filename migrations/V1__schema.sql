@@ -14,7 +14,7 @@ DO $$
 DECLARE
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['rowcast_writer', 'rowcast_watcher', 'rowcast_publisher', 'rowcast_listener'] LOOP
+    FOREACH role_name IN ARRAY ARRAY['rowcast_writer', 'rowcast_watcher', 'rowcast_publisher', 'rowcast_listener', 'rowcast_operator'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);

@@ -13,7 +13,7 @@ use crate::pooler::{own_process, same_process};
 use crate::reading::{Mark, Query, Reading, Snapshot};
 use crate::session::{Session, SessionOptions};
 use crate::values::Xid;
-use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
+use crate::{CONTROL_CHANNEL, DOORBELL_CHANNEL, LEADER_CHANNEL, LEADER_LOCK, LOCK_CLASS, StoreError};
 
 /// What every session that may hold the lock says first. A stopped process loses it after these 3 s: keepalives and
 /// `tcp_user_timeout` do not notice one whose kernel still answers. One that was stopped while a result was on its way to
@@ -98,7 +98,9 @@ impl LeadSession {
         let Standby { session, backend_pid } = standby;
         let client = session.client();
         // Listening comes before the first read: what commits in between rings.
-        client.batch_execute(&format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}")).await?;
+        let listen =
+            format!("UNLISTEN {LEADER_CHANNEL}; LISTEN {DOORBELL_CHANNEL}; LISTEN {CONTROL_CHANNEL}");
+        client.batch_execute(&listen).await?;
         let row = client
             .query_one(
                 "SELECT nextval('rowcast.leader_epoch'),

@@ -7,6 +7,7 @@
 //! - [`Cleaner`]: the second connection, for everything durable: deletion, floor, generation, dead letters.
 //! - [`reading`]: the pure state machine behind [`LeadSession::read`].
 //! - [`migrate`], [`Watches`]: for the command line.
+//! - `mirror`: what edges go by and have from Redis.
 
 mod cleaner;
 mod columns;
@@ -14,6 +15,7 @@ mod drift;
 mod error;
 mod lead;
 mod migration;
+mod mirror;
 mod notifying;
 mod outbox;
 mod pooler;
@@ -33,6 +35,7 @@ pub use migration::{
     MigrateOptions, Migration, MigrationState, Report, Waiting, migrate, migrate_with, migrations,
     try_migrations,
 };
+pub use mirror::{Switch, SwitchList};
 pub use notifying::{NotifyingFunction, NotifyingTrigger};
 pub use outbox::{Bell, Page, Ring, Row};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};
@@ -44,6 +47,8 @@ pub use watches::{OnError, WatchOptions, Watched, Watches};
 pub const DOORBELL_CHANNEL: &str = "rowcast";
 /// The channel on which a leaving leader tells the standbys.
 pub const LEADER_CHANNEL: &str = "rowcast_leader";
+/// The channel on which the leader is told that something of a sheet ([`rowcast_protocol::Sheet`]) has changed.
+pub const CONTROL_CHANNEL: &str = "rowcast_control";
 /// First half of the keys of all advisory locks that Rowcast takes ("rowc"). They count within one database.
 pub const LOCK_CLASS: i32 = 0x726f_7763;
 /// Second half of the key of the leader's lock.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, tls::NoTlsStream};
 
-use crate::{DOORBELL_CHANNEL, LEADER_CHANNEL, StoreError};
+use crate::{CONTROL_CHANNEL, DOORBELL_CHANNEL, LEADER_CHANNEL, StoreError};
 
 /// How a connection is made.
 #[derive(Debug, Clone)]
@@ -78,13 +78,14 @@ impl Subscriber {
 
 /// A connection and its driver. Dropping it closes both.
 ///
-/// Rowcast's own notifications arrive as two coalescing signals: any number of them between two looks is one. Nothing
+/// Rowcast's own notifications arrive as three coalescing signals: any number of them between two looks is one. Nothing
 /// queues up, so a reader that is busy costs no memory; what has to be read is in the outbox.
 pub struct Session {
     client: Client,
     doorbell: Arc<Notify>,
     rings: Arc<AtomicU64>,
     departure: Arc<Notify>,
+    control: Arc<Notify>,
     subscriber: Arc<OnceLock<Subscriber>>,
     ended: watch::Receiver<Option<String>>,
     driver: Driver,
@@ -117,16 +118,18 @@ impl Session {
         let doorbell = Arc::new(Notify::new());
         let rings = Arc::new(AtomicU64::new(0));
         let departure = Arc::new(Notify::new());
+        let control = Arc::new(Notify::new());
         let subscriber = Arc::new(OnceLock::new());
         let (ended_tx, ended) = watch::channel(None);
         let heard = Heard {
             doorbell: doorbell.clone(),
             rings: rings.clone(),
             departure: departure.clone(),
+            control: control.clone(),
             subscriber: subscriber.clone(),
         };
         let driver = tokio::spawn(drive(connection, heard, ended_tx));
-        Ok(Self { client, doorbell, rings, departure, subscriber, ended, driver: Driver(driver) })
+        Ok(Self { client, doorbell, rings, departure, control, subscriber, ended, driver: Driver(driver) })
     }
 
     /// LISTENs to channels of the application's, once in a session's life. At most `bound` notifications wait; more
@@ -177,6 +180,11 @@ impl Session {
         &self.departure
     }
 
+    /// The signal that something has changed of what is mirrored for the edges.
+    pub fn control(&self) -> &Arc<Notify> {
+        &self.control
+    }
+
     /// Resolves once the connection has ended, with the reason.
     pub fn ended(&self) -> impl Future<Output = StoreError> + Send + use<> {
         let mut ended = self.ended.clone();
@@ -219,6 +227,7 @@ struct Heard {
     doorbell: Arc<Notify>,
     rings: Arc<AtomicU64>,
     departure: Arc<Notify>,
+    control: Arc<Notify>,
     subscriber: Arc<OnceLock<Subscriber>>,
 }
 
@@ -230,6 +239,7 @@ impl Heard {
                 self.doorbell.notify_one();
             }
             (LEADER_CHANNEL, _) => self.departure.notify_one(),
+            (CONTROL_CHANNEL, _) => self.control.notify_one(),
             (_, Some(subscriber)) => subscriber.pass_on(channel, payload),
             (other, None) => tracing::debug!(channel = other, "a notification that nobody asked for"),
         }

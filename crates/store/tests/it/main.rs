@@ -10,5 +10,6 @@ mod model;
 mod reading;
 mod rights;
 mod state;
+mod switches;
 mod triggers;
 mod watching;
