@@ -34,6 +34,9 @@ const APPLICATION: Readonly<Record<string, string>> = {
     }`,
 };
 
+/** Files of the libraries and packages, parsed once for all pages: their settings are the same. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
 /** A page's blocks by the name of their file: the one that stands behind the language, or their line. */
 function blocksOf(page: string): Map<string, string> {
   const blocks = new Map<string, string>();
@@ -56,7 +59,9 @@ function complaints(files: ReadonlyMap<string, string>): string[] {
   host.directoryExists = (path) => path.startsWith(folder) || (directoryExists?.(path) ?? true);
   host.getSourceFile = (path, version, ...rest) => {
     const code = sources.get(path);
-    return code === undefined ? getSourceFile(path, version, ...rest) : ts.createSourceFile(path, code, version);
+    if (code !== undefined) return ts.createSourceFile(path, code, version);
+    if (!parsed.has(path)) parsed.set(path, getSourceFile(path, version, ...rest));
+    return parsed.get(path);
   };
   const program = ts.createProgram([...sources.keys()], options, host);
   return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
