@@ -68,6 +68,19 @@ impl Metrics {
         self.add(name, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
+    /// A counter of fractions, such as seconds, with labels of few values each.
+    ///
+    /// # Errors
+    /// When the name is malformed or taken.
+    pub fn float_counter_vec(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<prometheus::CounterVec, MetricsError> {
+        self.add(name, prometheus::CounterVec::new(Opts::new(name, help), labels))
+    }
+
     /// A gauge.
     ///
     /// # Errors

@@ -9,9 +9,6 @@ use crate::filter::MAX_PATTERNS;
 /// The most rooms for which one sign-in may bring cursors.
 pub const MAX_RESUMED_ROOMS: usize = 256;
 
-/// The most counters of its own that a client may report.
-pub const MAX_REPORTED: usize = 64;
-
 /// A message from a client.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -39,9 +36,9 @@ pub struct Auth {
     /// Only these types: exact names, or prefixes as `booking.*`.
     #[serde(default)]
     pub types: Option<Vec<String>>,
-    /// The client's own counters since its last connection. Clients lie: never to be trusted. Not used yet.
+    /// What the client counted since its last connection, to be judged by [`crate::Report::judge`].
     #[serde(default)]
-    pub report: serde_json::Map<String, serde_json::Value>,
+    pub report: Option<serde_json::Value>,
 }
 
 /// Why a text is not a message. The client is told, so it names no internals.
@@ -78,7 +75,6 @@ impl Auth {
         let bounds = [
             ("rooms in resume", self.resume.len(), MAX_RESUMED_ROOMS),
             ("patterns in types", patterns, MAX_PATTERNS),
-            ("counters in report", self.report.len(), MAX_REPORTED),
         ];
         match bounds.into_iter().find(|(_, count, limit)| count > limit) {
             Some((what, _, limit)) => Err(MalformedMessage::TooMany { what, limit }),
@@ -110,7 +106,12 @@ mod tests {
         let auth = r#"{"op":"auth","token":"t","resume":{"m1":"1.0000000000000001:5"},"types":["booking.*"],"report":{"x":1}}"#;
         let Ok(ClientMessage::Auth(auth)) = ClientMessage::parse(auth) else { panic!("auth must parse") };
         assert_eq!(auth.resume["m1"], "1.0000000000000001:5");
-        assert_eq!(auth.report["x"], 1);
+        assert_eq!(auth.report, Some(serde_json::json!({ "x": 1 })));
+        let odd = r#"{"op":"auth","token":"t","report":[7]}"#;
+        assert!(
+            matches!(ClientMessage::parse(odd), Ok(ClientMessage::Auth(_))),
+            "judged elsewhere, never an error"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod mirror;
 pub mod name;
 pub mod position;
 pub mod record;
+pub mod report;
 pub mod timestamp;
 
 pub use client::{ClientMessage, MalformedMessage};
@@ -23,6 +24,7 @@ pub use mirror::{Mirror, Sheet, Switches};
 pub use name::{InvalidRoom, RoomName};
 pub use position::{Cursor, Epoch, EventId, Generation, InvalidCursor, Offset, StreamId};
 pub use record::{InvalidRecord, Record, RecordKind};
+pub use report::{MalformedReport, Report};
 pub use timestamp::Micros;
 
 /// The WebSocket subprotocol that clients ask for and the edge answers with.

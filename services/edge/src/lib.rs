@@ -5,6 +5,7 @@
 //! [`socket`] writes what is queued. Rooms, sessions, the [`light`] and framing ([`wire`]) are without IO.
 
 pub mod auth;
+mod client_metrics;
 pub mod config;
 pub mod event;
 pub mod http;

@@ -3,7 +3,9 @@
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics as Registry, MetricsError};
 use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use rowcast_protocol::CloseCode;
+use serde_json::Value;
 
+use crate::client_metrics::ClientMetrics;
 use crate::room::{Answer, Source};
 use crate::worker::Transport;
 
@@ -40,6 +42,7 @@ pub struct Metrics {
     handshakes: IntCounterVec,
     closes: IntCounterVec,
     http_requests: IntCounterVec,
+    clients: ClientMetrics,
     joins: IntCounterVec,
     resyncs: IntCounterVec,
 }
@@ -112,6 +115,7 @@ impl Metrics {
                 "Requests for events, by what was asked for and HTTP status.",
                 &["transport", "status"],
             )?,
+            clients: ClientMetrics::new(registry)?,
             joins: registry.counter_vec(
                 "rowcast_edge_joins_total",
                 "Joins of rooms, by where the missed events came from.",
@@ -128,6 +132,11 @@ impl Metrics {
     /// How many clients are carried so.
     pub fn connections(&self, transport: Transport) -> IntGauge {
         self.connections.with_label_values(&[transport.label()])
+    }
+
+    /// Takes in what a client reports of itself.
+    pub fn report(&self, report: &Value) {
+        self.clients.take(report);
     }
 
     /// A token was judged.

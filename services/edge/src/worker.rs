@@ -281,6 +281,9 @@ impl Worker {
             Ok(ClientMessage::Ping) => connection.session.borrow_mut().pong(),
             Ok(ClientMessage::Auth(auth)) if connection.session.borrow().is_signing_in() => {
                 self.sign_in(connection, &auth.token, &auth.resume, auth.types.as_deref(), now);
+                if let Some(report) = auth.report.filter(|_| !connection.session.borrow().is_closing()) {
+                    self.metrics.report(&report);
+                }
             }
             Ok(ClientMessage::Auth(_)) => {
                 self.close(

@@ -130,6 +130,21 @@ impl Stream {
         }
     }
 
+    /// Reads on until so many comments have come.
+    pub async fn pinged(&mut self, times: usize) -> Result<()> {
+        while self.pings < times {
+            let chunk = self.exchange.chunk().await?.context("the stream ended")?;
+            self.buffer.extend(chunk);
+            while let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                let message = self.take(&String::from_utf8(block)?)?;
+                // The light may be turned on meanwhile.
+                ensure!(message.is_none_or(|message| message.frame["op"] == "status"), "not a comment");
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a block as browsers do.
     fn take(&mut self, block: &str) -> Result<Option<Message>> {
         let (mut id, mut data) = (String::new(), Vec::new());

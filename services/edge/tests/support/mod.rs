@@ -306,6 +306,11 @@ impl Leader {
         ids.into_iter().next().context("one id")
     }
 
+    /// Appends one event whose data is this text of JSON, byte for byte.
+    pub async fn append_text(&mut self, room: &str, event_type: &str, data: &str) -> Result<()> {
+        self.append_texts(event_type, vec![(room, data.to_owned())]).await.map(drop)
+    }
+
     /// Appends as if Redis had lost the message on its way: the log has it, the channel never did.
     pub async fn append_unheard(&mut self, redis: &Redis, room: &str, data: Value) -> Result<()> {
         self.append_unheard_to(redis, &[room], data).await
@@ -339,6 +344,11 @@ impl Leader {
 
     /// Appends events of any rooms in one pipeline.
     pub async fn append_each(&mut self, event_type: &str, all: Vec<(&str, Value)>) -> Result<Vec<String>> {
+        let texts = all.into_iter().map(|(room, data)| (room, data.to_string()));
+        self.append_texts(event_type, texts.collect()).await
+    }
+
+    async fn append_texts(&mut self, event_type: &str, all: Vec<(&str, String)>) -> Result<Vec<String>> {
         let mut commands = Vec::new();
         let mut ids = Vec::new();
         for (room, data) in all {
@@ -346,7 +356,7 @@ impl Leader {
             self.next += 1;
             let occurred_at = Micros::from_system_time(std::time::SystemTime::now()).0;
             let id = EventId { row: self.next, occurred_at };
-            let fragment = event_fragment(id, event_type, &data.to_string(), None, false).into();
+            let fragment = event_fragment(id, event_type, &data, None, false).into();
             let known = self.rooms.get(room).copied();
             let (stream, expected) = known.unwrap_or((StreamId::first(rand::random()), Offset::ZERO));
             self.rooms.insert(room.to_owned(), (stream, expected.next()));
