@@ -257,11 +257,6 @@ impl Worker {
         self.draining.is_some()
     }
 
-    /// By what clients should come, as pages tell them.
-    pub fn preferred_transport(&self) -> &'static str {
-        "websocket"
-    }
-
     /// The socket is gone.
     pub fn disconnect(&mut self, connection: &Rc<Connection>) {
         if self.connections.remove(&connection.key).is_none() {
@@ -280,8 +275,8 @@ impl Worker {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => connection.session.borrow_mut().pong(),
             Ok(ClientMessage::Auth(auth)) if connection.session.borrow().is_signing_in() => {
-                self.sign_in(connection, &auth.token, &auth.resume, auth.types.as_deref(), now);
-                if let Some(report) = auth.report.filter(|_| !connection.session.borrow().is_closing()) {
+                let known = self.sign_in(connection, &auth.token, &auth.resume, auth.types.as_deref(), now);
+                if let Some(report) = auth.report.filter(|_| known) {
                     self.metrics.report(&report);
                 }
             }
@@ -301,6 +296,7 @@ impl Worker {
         }
     }
 
+    /// Whether the token was good; not whether the client may stay.
     fn sign_in(
         &mut self,
         connection: &Rc<Connection>,
@@ -308,18 +304,19 @@ impl Worker {
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
         now: Now,
-    ) {
-        match self.verify(token) {
+    ) -> bool {
+        let judged = self.verify(token);
+        let known = judged.is_ok();
+        match judged {
+            Ok(_) if self.turns_away(connection, now) => {}
             Ok(identity) => {
-                if self.turns_away(connection, now) {
-                    return;
-                }
                 let identity = self.intern(identity);
                 let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
                 self.carry_out(connection, effects);
             }
             Err(fault) => self.refuse(connection, fault, now),
         }
+        known
     }
 
     fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {

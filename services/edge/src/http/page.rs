@@ -168,7 +168,7 @@ fn write(page: &Page, entered: &mut Entered) -> Vec<u8> {
         live,
         reason: if light.live && !live { "slow" } else { light.reason },
         more,
-        transport: carried.worker.borrow().preferred_transport(),
+        transport: carried.worker.borrow().transport(),
         expires_at: session.expires_at(),
         now: now().wall,
     };
