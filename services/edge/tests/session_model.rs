@@ -1,6 +1,6 @@
 //! The session's state machine under seeded schedules: rooms answered in any order, slow and fast sockets, pages
 //! that do not reach the end, events that are lost on their way or come twice, resyncs, refreshes that leave and join
-//! rooms, cursors of every kind to resume from, filters, and a light that turns on and off.
+//! rooms, cursors of every kind to resume from, filters, a light that turns on and off, and clients that cannot be heard.
 //!
 //! The oracle is a client that knows only what the socket sends it.
 
@@ -71,6 +71,8 @@ struct World {
     rng: StdRng,
     now: Now,
     session: Session,
+    /// Whether its client can be heard: one that cannot is never ended for being silent.
+    is_heard: bool,
     generation: u64,
     light: Light,
     heads: HashMap<RoomName, u64>,
@@ -188,7 +190,9 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let now = Now { instant: Instant::now(), wall: Micros(0) };
-        let mut session = Session::new("s".into(), LIMITS, LIGHT, now);
+        let is_heard = seed.is_multiple_of(2);
+        let limits = if is_heard { LIMITS } else { SessionLimits { silence: None, ..LIMITS } };
+        let mut session = Session::new("s".into(), limits, LIGHT, now);
         let heads: HashMap<_, _> = (0..4).map(|n| (room(n), rng.random_range(0..10))).collect();
         let (filters, stays) = (rng.random_range(0..3) == 0, rng.random_range(0..2) == 0);
         let types = filters.then(|| vec!["t".to_owned()]);
@@ -207,6 +211,7 @@ impl World {
             rng,
             now,
             session,
+            is_heard,
             generation: 1,
             light: LIGHT,
             lit: heads.keys().map(|name| (name.clone(), 0)).collect(),
@@ -233,13 +238,19 @@ impl World {
             90..96 => {
                 self.now.instant += Duration::from_millis(100);
                 let effects = self.session.tick(self.now);
-                self.session.received(self.now);
+                self.hear();
                 self.carry_out(effects);
             }
             96 | 97 => self.refresh(),
             98 if self.rng.random_range(0..2) == 0 => self.raise_generation(),
             98 => self.switch_light(),
             _ => self.session.lost_track(&room(0), self.now),
+        }
+    }
+
+    fn hear(&mut self) {
+        if self.is_heard {
+            self.session.received(self.now);
         }
     }
 
@@ -342,11 +353,14 @@ impl World {
                 self.answer();
             }
             self.drain();
-            self.now.instant += Duration::from_millis(100);
-            self.session.received(self.now);
+            // Together far longer than a socket may be silent.
+            self.now.instant += Duration::from_millis(if self.is_heard { 100 } else { 1_000 });
+            self.hear();
             let effects = self.session.tick(self.now);
             self.carry_out(effects);
         }
+        assert!(!self.session.is_closing(), "ended without a cause");
+        self.drain();
         assert!(self.client.welcomed && !self.session.has_outgoing());
         assert!(self.client.owed.is_empty(), "never told: {:?}", self.client.owed);
         assert_eq!(self.client.live, self.light.live, "the light that it sees is not how it is");

@@ -149,9 +149,7 @@ fn write(page: &Page, entered: &mut Entered) -> Vec<u8> {
     let Entered { carried, reach, .. } = entered;
     let session = carried.connection.session.borrow();
     let caught_up = session.is_caught_up();
-    for (room, cursor) in session.reached() {
-        reach.place(room, cursor, false);
-    }
+    reach.settle(&session);
     // What is left is asked for at once where that helps; without an answer of Redis it does not.
     let more = !caught_up && page.closed.is_none() && !page.events.is_empty();
     let light = session.light();
@@ -191,3 +189,6 @@ fn join<'a>(out: &mut Vec<u8>, frames: impl Iterator<Item = &'a [u8]>) {
         out.extend_from_slice(frame);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use rowcast_protocol::{Cursor, RecordKind, RoomName, cursors};
 
-use crate::session::Outgoing;
+use crate::session::{Outgoing, Session};
 
 /// The client's place in each of its rooms.
 #[derive(Debug)]
@@ -72,8 +72,16 @@ impl Reach {
         }
     }
 
+    /// Nothing more will be given: where all that was queued has been, the client is as far as its session, past what
+    /// it does not want to see too.
+    pub fn settle(&mut self, session: &Session) {
+        for (room, cursor) in session.reached() {
+            self.place(room, cursor, false);
+        }
+    }
+
     /// The client stands here, and has to fetch anew or not.
-    pub fn place(&mut self, room: &RoomName, cursor: Cursor, anew: bool) {
+    fn place(&mut self, room: &RoomName, cursor: Cursor, anew: bool) {
         if let Some(place) = self.rooms.get_mut(room) {
             place.cursor = Some(Sent::At(cursor));
             place.resumed &= !anew;
