@@ -20,6 +20,7 @@ export default defineConfig({
     // What React 18 does not have.
     exclude: ["**/react-19/**"],
     environment: "jsdom",
+    testTimeout: 60_000,
     // Only what goes through Vite sees the alias.
     server: { deps: { inline: [/@testing-library/] } },
   },

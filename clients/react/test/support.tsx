@@ -1,10 +1,12 @@
 /** A client that does as it is told, for tests of the hooks alone; and surroundings for the real one, which count what is left of it. */
 
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterEach } from "vitest";
 import type { Platform, RowcastClient, RowcastEvent, RowcastOptions, Status } from "@rowcast/client";
 
 afterEach(cleanup);
+// A condition is waited for, however busy the machine is.
+configure({ asyncUtilTimeout: 20_000 });
 
 export const ROOM = "salon-anna";
 
@@ -98,6 +100,7 @@ export class Surroundings {
       removeEventListener: () => void this.listeners--,
     };
     this.platform = {
+      random: () => 0.1,
       WebSocket: class extends FakeSocket {
         constructor(url: string) {
           super(url, around);
