@@ -4,7 +4,7 @@ import { counters } from "./counters";
 import { emitter } from "./emitter";
 import { heartbeat, type Heartbeat } from "./heartbeat";
 import { guarded, platformOf, timers, type Cancel } from "./platform";
-import { poller, request } from "./poller";
+import { poller } from "./poller";
 import { roomsOf } from "./rooms";
 import { openSocket, type Socket } from "./socket";
 import { step, type Action, type Signal } from "./table";
@@ -43,7 +43,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   let failures = 0;
   let waits = 0;
   let connectedAt = 0;
-  let quiet = 25_000;
+  let quiet: number;
   let refreshing = false;
   let switched = false;
   let freshPage = false;
@@ -63,10 +63,9 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   let nextPoll = Infinity;
   let status = {} as Status;
 
-  const log = (line: string, ...details: unknown[]): void => {
+  const log = (what: unknown): void => {
     const to = opts.debug ?? debugging;
-    if (typeof to === "function") guarded(() => to(line, ...details));
-    else if (to) console.debug(`rowcast: ${line}`, ...details);
+    if (to) guarded(() => (to === true ? console.debug : to)(`rowcast: ${what}`));
   };
 
   function show(): void {
@@ -114,7 +113,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
       refreshing = true;
       socket?.send({ op: "refresh", token });
     },
-    (thrown) => log("no token", thrown),
+    log,
   );
 
   const rooms = roomsOf(
@@ -236,7 +235,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     if (attempting) return;
     if (wantsPolling()) return signal("switched");
     if (!p.WebSocket)
-      return void refuse("platform", "no WebSocket here: pass platform: { WebSocket }, as of the package ws");
+      return void refuse("platform", "no WebSocket here: pass platform: { WebSocket }");
     cancelAttempt();
     nextConnect = Infinity;
     attempting = true;
@@ -282,7 +281,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     connectedAt = now();
     counts.arrived();
     learn(welcome);
-    quiet = welcome.heartbeat * 1000 || quiet;
+    quiet = welcome.heartbeat * 1000 || 25_000;
     live = welcome.live;
     serverReason = "";
     const rhythm = opts.heartbeat ?? {};
@@ -338,7 +337,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     if (code === 4400 || code === 1009) return void refuse("malformed", `closed with ${code}`);
     if (code === 4401 && tokenRefused(tokens.current())) return;
     if (!p.online()) return signal("offline");
-    if (!opened && !failures) void look();
+    if (!opened && !failures) look().catch(log);
     if (lasted >= STEADY) failures = 0;
     else if (delay === undefined) failures++;
     signal(failures < (opts.attempts ?? 5) ? "dropped" : "tripped");
@@ -357,18 +356,21 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   /** A handshake that fails says nothing about why; a request without a token does. */
   async function look(): Promise<void> {
     const mine = base;
-    const [code, body] = await request(p, after, `${base}/v1/events`, null, 10_000, new AbortController());
-    if (running && mine === base && state !== "CONNECTED") fault(code, body as Refusal);
+    const answer = await p.fetch!(`${base}/v1/events`);
+    const refusal = (await answer.json()) as Refusal;
+    if (answer.status !== 401 && running && mine === base && state !== "CONNECTED") fault(answer.status, refusal);
   }
 
-  /** What the application can mend about an answer, if it can. */
-  function fault(code: number, { error: why, message, base_path }: Refusal): boolean {
-    if (code === 403) refuse(why === "origin" ? why : "forbidden", `${base}: ${message}`);
-    else if (code === 400) refuse("malformed", `${base}: ${message}`);
-    else if (code !== 404) return false;
-    else if (base_path === undefined) refuse("path", `no Rowcast at ${base}`, false);
-    else refuse("path", `no Rowcast at ${base}: use ${new URL(base).origin}${base_path}`);
-    return true;
+  /** An answer that is no page. What the application can mend about it is final. */
+  function fault(code: number, { error: what, message, base_path }: Refusal): void {
+    const right = base_path === undefined ? "" : `: use ${new URL(base).origin}${base_path}`;
+    const kind =
+      what === "origin" ? what : code === 403 ? "forbidden" : code === 400 ? "malformed" : code === 404 ? "path" : "network";
+    refuse(
+      kind,
+      `${base}: ${message ?? (code || "not reached, or not from this origin")}${right}`,
+      code === 404 ? !!right : kind !== "network",
+    );
   }
 
   // ---- Pages
@@ -394,14 +396,12 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   }
 
   function pollFailed(code: number, refusal: Refusal, token: string | null): number | undefined {
-    log(`poll: ${code}`);
     if (code === 401) {
       if (token === null) why = "token";
       else tokenRefused(token);
       return tokenDelay();
     }
-    if (!fault(code, refusal))
-      refuse("network", `${base}: ${refusal.message ?? (code || "not reached, or origin not allowed")}`, false);
+    fault(code, refusal);
     return;
   }
 
@@ -456,14 +456,14 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     try {
       rooms.load((await opts.cursors?.load()) ?? {});
     } catch (thrown) {
-      log("no cursors", thrown);
+      log(thrown);
     }
     if (mine === generation) begin("start");
   }
 
   /** What cannot be changed without connecting anew. */
   const kind = ({ url, token, types, transport }: RowcastOptions): string =>
-    JSON.stringify([url, typeof token === "object" ? token.storage + token.key : typeof token, types, transport]);
+    String([url, typeof token === "object" ? token.storage + token.key : typeof token, types, transport]);
 
   show();
   return {

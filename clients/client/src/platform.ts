@@ -54,10 +54,8 @@ export function guarded(run: () => void): void {
   try {
     run();
   } catch (error) {
-    if (typeof reportError === "function") reportError(error);
-    else
-      setTimeout(() => {
-        throw error;
-      });
+    setTimeout(() => {
+      throw error;
+    });
   }
 }

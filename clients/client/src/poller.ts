@@ -12,34 +12,6 @@ export interface Poller {
   readonly stop: () => void;
 }
 
-/** Asks an edge: the status, 0 if it was not reached, the body, and after how many milliseconds it wants to be asked again. */
-export async function request(
-  p: Platform,
-  after: After,
-  url: string,
-  token: string | null,
-  timeout: number,
-  abort: AbortController,
-): Promise<[status: number, body: unknown, pause: number]> {
-  const cancel = after(timeout, () => abort.abort());
-  try {
-    const answer = await p.fetch!(url, {
-      headers: { accept: "application/json", ...(token && { authorization: `Bearer ${token}` }) },
-      cache: "no-store",
-      signal: abort.signal,
-    });
-    return [
-      answer.status,
-      await answer.json().catch(() => ({})),
-      Number(answer.headers.get("retry-after")) * 1000 || 0,
-    ];
-  } catch {
-    return [0, {}, 0];
-  } finally {
-    cancel();
-  }
-}
-
 /**
  * `seen`: where the reception stands. `failed` says how long to wait before the next request, in milliseconds, undefined
  * the usual time; status 401 without a token: none was there. `planned`: when the next is due.
@@ -67,15 +39,28 @@ export function poller(
     const token = await getToken();
     if (mine !== abort) return;
     const sent = seen();
-    let status = 401;
+    let status = token === null ? 401 : 0;
     let body: unknown = {};
     let pause = 0;
     if (token !== null) {
       const from = form(sent);
       // A first page tells where rooms stand: it is not to be waited for.
       const query = form({ after: from, wait: from && wait ? String(wait) : "", types: types?.join() ?? "" });
-      [status, body, pause] = await request(p, after, `${base()}/v1/events?${query}`, token, connectTimeout + wait * 1000, mine);
+      cancel = after(connectTimeout + wait * 1000, () => mine.abort());
+      try {
+        const answer = await p.fetch!(`${base()}/v1/events?${query}`, {
+          headers: { authorization: `Bearer ${token}` },
+          cache: "no-store",
+          signal: mine.signal,
+        });
+        ({ status } = answer);
+        pause = Number(answer.headers.get("retry-after")) * 1000 || 0;
+        body = await answer.json();
+      } catch {
+        // Not reached, or no JSON: the status says which.
+      }
       if (mine !== abort) return;
+      cancel();
     }
     // Anything between here and the edge may answer 200 with something of its own.
     const page = status === 200 && (body as Partial<Page>).rooms ? (body as Page) : null;
@@ -107,8 +92,5 @@ export function poller(
   };
 }
 
-const form = (fields: Record<string, string>): string => {
-  const all = new URLSearchParams(Object.entries(fields).filter(([, value]) => value));
-  all.sort();
-  return all.toString();
-};
+const form = (fields: Record<string, string>): string =>
+  new URLSearchParams(Object.entries(fields).filter(([, value]) => value)).toString();

@@ -31,7 +31,7 @@ export function openSocket(
 
   const close = (): void => {
     cancel();
-    raw.onopen = raw.onmessage = raw.onclose = null;
+    raw.onmessage = raw.onclose = null;
     raw.close();
   };
   const end = (code: number, delay?: number): void => {

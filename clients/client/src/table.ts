@@ -54,25 +54,27 @@ type Cell = `${"I" | "C" | "R" | "D"} ${Action}`;
 /** The states, in the order of the table's columns. */
 export const states: readonly State[] = ["INITIALIZING", "CONNECTED", "RECONNECTING", "DEGRADED"];
 
-/** For each signal, what it does in each state. */
-export const table: Record<Signal, readonly [Cell, Cell, Cell, Cell]> = {
+/** For each signal, what it does in each state; one cell where that is the same in all. */
+export const table: Record<Signal, Cell | readonly [Cell, Cell, Cell, Cell]> = {
   //          INITIALIZING, CONNECTED,    RECONNECTING, DEGRADED
   start:      ["I connect", "C none",     "R none",     "D none"],
-  stop:       ["I halt",    "I halt",     "I halt",     "I halt"],
   retry:      ["I connect", "R connect",  "R connect",  "R connect"],
-  welcomed:   ["C settle",  "C settle",   "C settle",   "C settle"],
   dropped:    ["R backoff", "R backoff",  "R backoff",  "D degrade"],
-  tripped:    ["D degrade", "D degrade",  "D degrade",  "D degrade"],
-  switched:   ["D poll",    "D poll",     "D poll",     "D poll"],
   unswitched: ["I none",    "C none",     "R none",     "D connect"],
-  refused:    ["D halt",    "D halt",     "D halt",     "D halt"],
   untokened:  ["I await",   "R await",    "R await",    "D degrade"],
-  offline:    ["R sleep",   "R sleep",    "R sleep",    "R sleep"],
   woken:      ["I connect", "C probe",    "R connect",  "D connect"],
+  welcomed:   "C settle",
+  tripped:    "D degrade",
+  switched:   "D poll",
+  refused:    "D halt",
+  offline:    "R sleep",
+  stop:       "I halt",
 };
 
 /** What a signal does in a state. */
 export function step(state: State, signal: Signal): [State, Action] {
-  const [letter, action] = table[signal][states.indexOf(state)]!.split(" ") as [string, Action];
+  const row = table[signal];
+  const cell = typeof row === "string" ? row : row[states.indexOf(state)]!;
+  const [letter, action] = cell.split(" ") as [string, Action];
   return [states.find((name) => name.startsWith(letter))!, action];
 }

@@ -140,7 +140,7 @@ export interface RowcastOptions {
   /** `polling` opens no socket. `localStorage["rowcast:transport"] = "polling"` does the same. */
   readonly transport?: "auto" | "polling";
   /** Where debug lines go: `true` is the console. `localStorage["rowcast:debug"]` turns it on as well. */
-  readonly debug?: boolean | ((line: string, ...details: unknown[]) => void);
+  readonly debug?: boolean | ((line: string) => void);
   readonly platform?: Partial<Platform>;
 }
 

@@ -320,7 +320,13 @@ test("stopped while it connects it does not connect", async () => {
 
 test("handlers and listeners that throw break nothing", async () => {
   const thrown: unknown[] = [];
-  vi.stubGlobal("reportError", (error: unknown) => thrown.push(error));
+  const later = vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void) => {
+    try {
+      run();
+    } catch (error) {
+      thrown.push(error);
+    }
+  }) as typeof setTimeout);
   const { client, server, world, data } = await connected();
   client.on("*", () => {
     throw new Error("handler");
@@ -335,7 +341,7 @@ test("handlers and listeners that throw break nothing", async () => {
   expect(data).toEqual([1, 2]);
   expect(thrown.map(String)).toEqual(["Error: handler", "Error: handler", "Error: listener"]);
   client.stop();
-  vi.unstubAllGlobals();
+  later.mockRestore();
 });
 
 test("a handler may stop the client: what follows is handed on at the next start", async () => {
@@ -379,7 +385,7 @@ test("the console stays empty while things fail and heal", async () => {
 test("debug lines go where they are wanted", async () => {
   const lines: string[] = [];
   const { tab } = await connected({ debug: (line) => lines.push(line) });
-  expect(lines).toContain("INITIALIZING: welcomed → CONNECTED, settle");
+  expect(lines).toContain("rowcast: INITIALIZING: welcomed → CONNECTED, settle");
   const spy = vi.spyOn(console, "debug").mockImplementation(() => {});
   tab.origin.storage.write(null, "rowcast:debug", "1");
   const { client } = await connected({}, { tab });
