@@ -7,9 +7,9 @@ import { guarded, platformOf, timers, type Cancel } from "./platform";
 import { poller } from "./poller";
 import { roomsOf } from "./rooms";
 import { openSocket, type Socket } from "./socket";
-import { step, type Action, type Signal } from "./table";
+import { names, step, type Action, type Letter, type Signal } from "./table";
 import { claimsOf, tokensOf } from "./tokens";
-import type { EventMap, RowcastClient, RowcastError, RowcastOptions, State, Status } from "./types";
+import type { EventMap, RowcastClient, RowcastError, RowcastOptions, Status } from "./types";
 import { resolveUrl } from "./url";
 import type { Frame, Page, Refusal, Welcome } from "./wire";
 
@@ -27,7 +27,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   const { now } = p;
   const after = timers(p);
   const [on, emit] = emitter();
-  const counts = counters(now);
+  const [countState, countRefresh, countAge, report, reportArrived] = counters(now);
   const listeners = new Set<() => void>();
 
   let running = false;
@@ -52,7 +52,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   let skew = NaN;
 
   // What the status is made of.
-  let state: State = "INITIALIZING";
+  let state: Letter = "I";
   let why = "connecting";
   let live = true;
   let serverReason: string | undefined;
@@ -69,19 +69,19 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   };
 
   function show(): void {
-    const connected = state === "CONNECTED";
-    const degraded = state === "DEGRADED";
+    const connected = state === "C";
+    const degraded = state === "D";
     const remote = live ? "" : serverReason || "server";
     const own = silent ? "silent" : failing ? "snapshot" : "";
     const reason = connected ? remote || own : error?.code || (degraded && remote) || why;
     const light = degraded ? "delayed" : !connected ? "reconnecting" : reason ? "delayed" : "live";
     const nextAt = Math.min(nextConnect, nextPoll);
     const next: Status = {
-      state,
+      state: names[state],
       light,
       reason,
-      since: state === status.state && light === status.light ? status.since : now(),
-      transport: connected ? "websocket" : poll.running() ? "polling" : null,
+      since: names[state] === status.state && light === status.light ? status.since : now(),
+      transport: connected ? "websocket" : isPolling() ? "polling" : null,
       nextAttemptAt: nextAt < Infinity ? nextAt : null,
       error,
     };
@@ -97,17 +97,17 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
 
   const learn = (frame: { readonly now?: string; readonly expires_at: string }): void => {
     if (frame.now) skew = Date.parse(frame.now) - now();
-    tokens.until(Date.parse(frame.expires_at));
+    keepToken(Date.parse(frame.expires_at));
   };
 
-  const tokens = tokensOf(
+  const [getToken, currentToken, refuseToken, keepToken, renewToken, stopTokens] = tokensOf(
     p,
     options,
     after,
     () => now() + skew,
-    counts.refresh,
+    countRefresh,
     (token) => {
-      if (state !== "CONNECTED") return;
+      if (state !== "C") return;
       // In place another subject's token is refused.
       if (claimsOf(token).sub !== subject) return reconnect();
       refreshing = true;
@@ -116,17 +116,17 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     log,
   );
 
-  const rooms = roomsOf(
+  const [loadCursors, storedCursors, seenCursors, rewindRooms, welcomeRooms, takeFrame, resyncRoom, stopRooms] = roomsOf(
     options,
     after,
     backoff,
     (event) => {
       const age = now() + skew - Date.parse(event.at);
-      if (age === age) counts.age(age);
+      if (age === age) countAge(age);
       emit(event);
     },
     () => {
-      if (poll.running()) startPolling();
+      if (isPolling()) startPolling();
       else ended(0, true);
     },
     (is) => {
@@ -135,7 +135,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     },
   );
 
-  const poll = poller(p, after, () => base, options, tokens.get, rooms.seen, takePage, pollFailed, (at) => {
+  const [restartPolling, isPolling, stopPolling] = poller(p, after, () => base, options, getToken, seenCursors, takePage, pollFailed, (at) => {
     nextPoll = at;
     show();
   });
@@ -148,13 +148,13 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     backoff: () => schedule(backoff(failures)),
     await: () => schedule(tokenDelay()),
     settle() {
-      poll.stop();
+      stopPolling();
       waits = 0;
       error = null;
     },
     probe: () => beat?.probe(),
     degrade() {
-      if (!poll.running()) startPolling();
+      if (!isPolling()) startPolling();
       schedule(longest() * (0.5 + p.random() / 2));
     },
     poll() {
@@ -175,8 +175,8 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
 
   function signal(name: Signal): void {
     const [next, action] = step(state, name);
-    log(`${state}: ${name} → ${next}, ${action}`);
-    if (next !== state) counts.enter((state = next));
+    log(`${names[state]}: ${name} → ${names[next]}, ${action}`);
+    if (next !== state) countState(names[(state = next)]);
     actions[action]();
     show();
   }
@@ -208,14 +208,14 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
 
   function halt(): void {
     teardown();
-    poll.stop();
+    stopPolling();
   }
 
   function startPolling(): void {
     if (opts.polling === false) return;
-    rooms.rewind();
+    rewindRooms();
     freshPage = true;
-    poll.start();
+    restartPolling();
   }
 
   function schedule(ms: number): void {
@@ -240,7 +240,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     nextConnect = Infinity;
     attempting = true;
     const mine = generation;
-    void tokens.get().then((token) => {
+    void getToken().then((token) => {
       if (mine === generation) open(token);
     });
   }
@@ -260,9 +260,9 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
         opts.connectTimeout ?? 10_000,
         () => {
           // Two ways in at a time would hand events on twice.
-          poll.stop();
-          sent = rooms.stored();
-          return { op: "auth", token, resume: sent, types: opts.types, report: counts.report() };
+          stopPolling();
+          sent = storedCursors();
+          return { op: "auth", token, resume: sent, types: opts.types, report: report() };
         },
         (welcome) => {
           subject = claimsOf(token).sub;
@@ -279,7 +279,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   function welcomed(welcome: Welcome, sent: Record<string, string>): void {
     attempting = false;
     connectedAt = now();
-    counts.arrived();
+    reportArrived();
     learn(welcome);
     quiet = welcome.heartbeat * 1000 || 25_000;
     live = welcome.live;
@@ -301,28 +301,26 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     const mine = generation;
     signal("welcomed");
     if (mine !== generation) return;
-    rooms.welcome(welcome.rooms, sent, true);
-    rooms.save();
+    welcomeRooms(welcome.rooms, sent, true);
   }
 
   function take(frame: Frame): void {
     beat?.heard();
-    if (frame.op === "event" || frame.op === "cursor") rooms.take(frame);
-    if (frame.op === "resync") rooms.resync(frame);
+    if (frame.op === "event" || frame.op === "cursor") takeFrame(frame);
+    if (frame.op === "resync") resyncRoom(frame);
     if (frame.op === "status") {
       live = frame.live;
       serverReason = frame.reason;
       show();
     }
     // While a newer one is on its way to the server, it is the old one's end that it speaks of.
-    if (frame.op === "token_expiring" && !refreshing) tokens.renew();
+    if (frame.op === "token_expiring" && !refreshing) renewToken();
     if (frame.op === "refreshed") {
       refreshing = false;
       learn(frame);
-      rooms.welcome(frame.rooms, rooms.seen(), false);
+      welcomeRooms(frame.rooms, seenCursors(), false);
     }
     if (frame.op === "mode") switched = frame.transport === "polling";
-    rooms.save();
   }
 
   function ended(code: number, opened: boolean, delay?: number): void {
@@ -335,13 +333,13 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     if (switched) return signal("switched");
     if (code === 4403 && !renewing) return void refuse("forbidden", "the token names no usable room");
     if (code === 4400 || code === 1009) return void refuse("malformed", `closed with ${code}`);
-    if (code === 4401 && tokenRefused(tokens.current())) return;
+    if (code === 4401 && tokenRefused(currentToken())) return;
     if (!p.online()) return signal("offline");
     if (!opened && !failures) look().catch(log);
     if (lasted >= STEADY) failures = 0;
     else if (delay === undefined) failures++;
     signal(failures < (opts.attempts ?? 5) ? "dropped" : "tripped");
-    if (delay === undefined || state !== "RECONNECTING") return;
+    if (delay === undefined || state !== "R") return;
     schedule(delay);
     show();
   }
@@ -349,7 +347,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   /** Whether that is the end: nobody will give another. */
   function tokenRefused(token: string | null): boolean {
     why = "token";
-    tokens.refuse(token);
+    refuseToken(token);
     return refuse("token", "the server refuses the token", typeof opts.token === "string");
   }
 
@@ -358,7 +356,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     const mine = base;
     const answer = await p.fetch!(`${base}/v1/events`);
     const refusal = (await answer.json()) as Refusal;
-    if (answer.status !== 401 && running && mine === base && state !== "CONNECTED") fault(answer.status, refusal);
+    if (answer.status !== 401 && running && mine === base && state !== "C") fault(answer.status, refusal);
   }
 
   /** An answer that is no page. What the application can mend about it is final. */
@@ -382,13 +380,12 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     learn(page);
     live = page.live;
     serverReason = page.reason;
-    rooms.welcome(page.rooms, sent, freshPage);
+    welcomeRooms(page.rooms, sent, freshPage);
     freshPage = false;
-    for (const frame of page.resync) rooms.resync(frame);
-    for (const frame of page.events) if (mine === generation) rooms.take(frame);
+    for (const frame of page.resync) resyncRoom(frame);
+    for (const frame of page.events) if (mine === generation) takeFrame(frame);
     if (mine !== generation) return;
-    for (const [room, { cursor }] of Object.entries(page.rooms)) rooms.take({ op: "cursor", room, cursor });
-    rooms.save();
+    for (const [room, { cursor }] of Object.entries(page.rooms)) takeFrame({ op: "cursor", room, cursor });
     const was = switched;
     switched = page.transport === "polling";
     show();
@@ -416,9 +413,9 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     if (key === SWITCH || key === null) signal(wantsPolling() ? "switched" : "unswitched");
     if (typeof opts.token !== "object" || (key !== opts.token.key && key !== null)) return;
     // It may come when the token that was stored has long been found there, by whoever waited for another tab's refresh.
-    if (p.localStorage?.getItem(opts.token.key) === tokens.current()) return;
-    if (state === "CONNECTED") return tokens.renew();
-    if (poll.running()) poll.start();
+    if (p.localStorage?.getItem(opts.token.key) === currentToken()) return;
+    if (state === "C") return renewToken();
+    if (isPolling()) restartPolling();
     connect();
   };
   function surroundings(how: "addEventListener" | "removeEventListener"): void {
@@ -454,7 +451,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   async function load(): Promise<void> {
     const mine = generation;
     try {
-      rooms.load((await opts.cursors?.load()) ?? {});
+      loadCursors((await opts.cursors?.load()) ?? {});
     } catch (thrown) {
       log(thrown);
     }
@@ -471,19 +468,19 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
       if (running) return;
       running = true;
       debugging = !!p.localStorage?.getItem("rowcast:debug");
-      counts.enter(state);
+      countState(names[state]);
       void load();
     },
     stop() {
       if (!running) return;
       running = false;
       surroundings("removeEventListener");
-      rooms.stop();
-      tokens.stop();
+      stopRooms();
+      stopTokens();
       why = "connecting";
       error = null;
       signal("stop");
-      counts.enter(null);
+      countState(null);
     },
     reconnect,
     setOptions(next) {
@@ -492,8 +489,8 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
       if (!running) return;
       if (kind(next) !== kind(before)) reconnect();
       else if (typeof next.token === "string" && next.token !== before.token) {
-        if (state !== "CONNECTED") reconnect();
-        else tokens.renew();
+        if (state !== "C") reconnect();
+        else renewToken();
       }
     },
     getStatus: () => status,
@@ -504,6 +501,6 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
       return () => void listeners.delete(entry);
     },
     on,
-    report: counts.report,
+    report,
   } as RowcastClient<Events>;
 }

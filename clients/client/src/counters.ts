@@ -6,16 +6,16 @@ import type { Report, State } from "./types";
 const MOST_RECONNECTS = 32;
 const MOST_AGES = 64;
 
-export interface Counters {
+export type Counters = [
   /** Entered a state; null: stopped. */
-  readonly enter: (next: State | null) => void;
-  readonly refresh: (ok: boolean) => void;
+  enter: (next: State | null) => void,
+  refresh: (ok: boolean) => void,
   /** Handed on so many milliseconds after its commit. */
-  readonly age: (ms: number) => void;
-  readonly report: () => Report;
+  age: (ms: number) => void,
+  report: () => Report,
   /** The last report has arrived. */
-  readonly arrived: () => void;
-}
+  arrived: () => void,
+];
 
 export function counters(now: () => number): Counters {
   const nothing = () => ({
@@ -37,24 +37,24 @@ export function counters(now: () => number): Counters {
     if (state) counted.states[state] = (counted.states[state] ?? 0) + Math.max(0, at - since) / 1000;
     since = at;
   };
-  return {
-    enter(next) {
+  return [
+    (next) => {
       settle();
       if (next === "CONNECTED" && lostAt) keep(counted.reconnects, since - lostAt, MOST_RECONNECTS);
       if (state === "CONNECTED") lostAt = since;
       if (!next) lostAt = 0;
       state = next;
     },
-    refresh(ok) {
+    (ok) => {
       counted.refreshes[ok ? "ok" : "failed"]++;
     },
-    age: (ms) => keep(counted.ages, ms, MOST_AGES),
-    report() {
+    (ms) => keep(counted.ages, ms, MOST_AGES),
+    () => {
       settle();
       return structuredClone(counted);
     },
-    arrived() {
+    () => {
       counted = nothing();
     },
-  };
+  ];
 }

@@ -4,13 +4,13 @@ import type { After, Cancel } from "./platform";
 import type { Platform, RowcastOptions } from "./types";
 import type { Page, Refusal } from "./wire";
 
-export interface Poller {
+export type Poller = [
   /** Polls now and from time to time. */
-  readonly start: () => void;
-  readonly running: () => boolean;
+  start: () => void,
+  running: () => boolean,
   /** Gives up what is under way, and asks for nothing more. */
-  readonly stop: () => void;
-}
+  stop: () => void,
+];
 
 /**
  * `seen`: where the reception stands. `failed` says how long to wait before the next request, in milliseconds, undefined
@@ -82,14 +82,14 @@ export function poller(
     abort = null;
     planned(Infinity);
   };
-  return {
-    start() {
+  return [
+    () => {
       stop();
       void poll();
     },
-    running: () => !!abort,
+    () => !!abort,
     stop,
-  };
+  ];
 }
 
 const form = (fields: Record<string, string>): string =>

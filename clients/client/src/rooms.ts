@@ -28,25 +28,23 @@ interface Room {
   snapshot?: Snapshot | undefined;
 }
 
-export interface Rooms {
+export type Rooms = [
   /** Takes over what the application has kept. */
-  load(kept: Record<string, string>): void;
+  load: (kept: Record<string, string>) => void,
   /** The stored cursors. */
-  stored(): Record<string, string>;
+  stored: () => Record<string, string>,
   /** Where the reception stands: what a next page goes on from. */
-  seen(): Record<string, string>;
+  seen: () => Record<string, string>,
   /** What comes goes on from the stored cursors. */
-  rewind(): void;
+  rewind: () => void,
   /** The rooms that the server names, after `sent` was asked for; `fresh`: this begins a connection. */
-  welcome(rooms: Record<string, RoomStart>, sent: Record<string, string>, fresh: boolean): void;
+  welcome: (rooms: Record<string, RoomStart>, sent: Record<string, string>, fresh: boolean) => void,
   /** An event, or that nothing that is wanted came up to here. */
-  take(frame: EventFrame | CursorFrame): void;
-  resync(frame: Omit<ResyncFrame, "op">): void;
-  /** Keeps what has changed. */
-  save(): void;
+  take: (frame: EventFrame | CursorFrame) => void,
+  resync: (frame: Omit<ResyncFrame, "op">) => void,
   /** Gives up snapshots that are under way. */
-  stop(): void;
-}
+  stop: () => void,
+];
 
 /** Whether the first is not after the second, as far as one can tell: they are of one stream. */
 export function isCovered(cursor: string, by: string | undefined): boolean {
@@ -66,7 +64,6 @@ export function roomsOf(
   failing: (failing: boolean) => void,
 ): Rooms {
   const rooms = new Map<string, Room>();
-  let dirty = false;
 
   const at = (name: string): Room => {
     let room = rooms.get(name);
@@ -83,11 +80,6 @@ export function roomsOf(
     return all;
   };
 
-  const store = (room: Room, cursor: string): void => {
-    room.stored = cursor;
-    dirty = true;
-  };
-
   const drop = (room: Room): void => {
     room.snapshot?.retry?.();
     room.snapshot?.abort.abort();
@@ -98,16 +90,18 @@ export function roomsOf(
   const tell = (): void => failing([...rooms.values()].some((room) => room.snapshot?.failures));
 
   const hand = (room: Room, frame: EventFrame | CursorFrame): void => {
-    store(room, frame.cursor);
-    if (frame.op === "cursor") return;
-    const { op, ...event } = frame;
-    deliver(event);
+    room.stored = frame.cursor;
+    if (frame.op === "event") {
+      const { op, ...event } = frame;
+      deliver(event);
+    }
+    // What is kept has been handed on.
+    save();
   };
 
   const save = (): void => {
-    if (!dirty) return;
-    dirty = false;
-    guarded(() => options().cursors?.save(listed("stored")));
+    const { cursors } = options();
+    if (cursors) guarded(() => cursors.save(listed("stored")));
   };
 
   const take = async (name: string, room: Room, snapshot: Snapshot): Promise<void> => {
@@ -120,7 +114,8 @@ export function roomsOf(
       return tell();
     }
     if (room.snapshot !== snapshot) return;
-    store(room, cursor);
+    room.stored = cursor;
+    save();
     for (const frame of snapshot.buffer) {
       hand(room, frame);
       // A handler may end the client: the rest is not to be handed on then.
@@ -128,34 +123,35 @@ export function roomsOf(
     }
     room.snapshot = undefined;
     tell();
-    save();
   };
 
-  const resync: Rooms["resync"] = ({ room: name, cursor, reason }) => {
+  const resync = ({ room: name, cursor, reason }: Omit<ResyncFrame, "op">): void => {
     const room = at(name);
     drop(room);
     room.seen = cursor;
-    if (!options().onResync) return store(room, cursor);
+    if (!options().onResync) {
+      room.stored = cursor;
+      return save();
+    }
     const snapshot: Snapshot = { cursor, reason, abort: new AbortController(), buffer: [], failures: 0 };
     room.snapshot = snapshot;
     void take(name, room, snapshot);
   };
 
-  return {
-    load(kept) {
+  return [
+    (kept) => {
       for (const [name, cursor] of Object.entries(kept)) at(name).stored ??= cursor;
     },
-    stored: () => listed("stored"),
-    seen: () => listed("seen"),
-    rewind() {
+    () => listed("stored"),
+    () => listed("seen"),
+    () => {
       for (const room of rooms.values()) room.seen = room.stored;
     },
-    welcome(named, sent, fresh) {
+    (named, sent, fresh) => {
       for (const [name, room] of rooms)
         if (!(name in named)) {
           drop(room);
           rooms.delete(name);
-          dirty = true;
         }
       for (const [name, { cursor, resumed }] of Object.entries(named)) {
         const room = at(name);
@@ -166,7 +162,7 @@ export function roomsOf(
         } else if (sent[name] === undefined) resync({ room: name, cursor, reason: "start" });
       }
     },
-    take(frame) {
+    (frame) => {
       const room = at(frame.room);
       const { snapshot } = room;
       if (isCovered(frame.cursor, room.seen)) return;
@@ -177,10 +173,8 @@ export function roomsOf(
       overflow();
     },
     resync,
-    save,
-    stop() {
+    () => {
       for (const room of rooms.values()) drop(room);
-      save();
     },
-  };
+  ];
 }

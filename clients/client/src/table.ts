@@ -48,11 +48,12 @@ export type Action =
   /** End everything. */
   | "halt";
 
-/** Next state and action, the state by its first letter. */
-type Cell = `${"I" | "C" | "R" | "D"} ${Action}`;
+/** The states by their first letters, in the order of the table's columns. */
+export const names = { I: "INITIALIZING", C: "CONNECTED", R: "RECONNECTING", D: "DEGRADED" } as const satisfies Record<string, State>;
+export type Letter = keyof typeof names;
 
-/** The states, in the order of the table's columns. */
-export const states: readonly State[] = ["INITIALIZING", "CONNECTED", "RECONNECTING", "DEGRADED"];
+/** Next state and action. */
+type Cell = `${Letter} ${Action}`;
 
 /** For each signal, what it does in each state; one cell where that is the same in all. */
 export const table: Record<Signal, Cell | readonly [Cell, Cell, Cell, Cell]> = {
@@ -72,9 +73,8 @@ export const table: Record<Signal, Cell | readonly [Cell, Cell, Cell, Cell]> = {
 };
 
 /** What a signal does in a state. */
-export function step(state: State, signal: Signal): [State, Action] {
+export function step(state: Letter, signal: Signal): [Letter, Action] {
   const row = table[signal];
-  const cell = typeof row === "string" ? row : row[states.indexOf(state)]!;
-  const [letter, action] = cell.split(" ") as [string, Action];
-  return [states.find((name) => name.startsWith(letter))!, action];
+  const cell = typeof row === "string" ? row : row["ICRD".indexOf(state)]!;
+  return cell.split(" ") as [Letter, Action];
 }

@@ -42,19 +42,19 @@ function waysOf(source: TokenSource, p: Platform): [look: Ask, refresh?: Ask, st
   return refresh ? [look, refresh, (token) => storage?.setItem(key, token)] : [look];
 }
 
-export interface Tokens {
+export type Tokens = [
   /** A token to connect or poll with; null: none is there yet. */
-  readonly get: () => Promise<string | null>;
+  get: () => Promise<string | null>,
   /** The one that was given out last. */
-  readonly current: () => string | null;
+  current: () => string | null,
   /** The server has refused this one. */
-  readonly refuse: (token: string | null) => void;
+  refuse: (token: string | null) => void,
   /** The server takes the current one until then, in milliseconds: it is replaced in time. */
-  readonly until: (expiresAt: number) => void;
+  until: (expiresAt: number) => void,
   /** Replaces the current one now. */
-  readonly renew: () => void;
-  readonly stop: () => void;
-}
+  renew: () => void,
+  stop: () => void,
+];
 
 export function tokensOf(
   p: Platform,
@@ -155,14 +155,14 @@ export function tokensOf(
     cancel = after(Math.max(ms, 1_000), () => void renew());
   };
 
-  return {
-    get: () => get(refused === null ? "connect" : "refused"),
-    current: () => current,
-    refuse(token) {
+  return [
+    () => get(refused === null ? "connect" : "refused"),
+    () => current,
+    (token) => {
       refused = token;
       cancel();
     },
-    until(expiresAt) {
+    (expiresAt) => {
       const { token, refreshAhead = HOUR } = options();
       if (typeof token === "string" || !expiresAt) return;
       ends = expiresAt;
@@ -172,12 +172,12 @@ export function tokensOf(
       // Tokens that all end at one moment would otherwise be replaced without pause.
       renewIn(Math.max(due - now, (ends - now) / 4));
     },
-    renew: () => void renew(),
-    stop() {
+    () => void renew(),
+    () => {
       cancel();
       ends = 0;
       asking?.abort();
       flight = null;
     },
-  };
+  ];
 }

@@ -1,9 +1,16 @@
 /** The transition table, pair by pair, and as a whole. */
 
 import { describe, expect, test } from "vitest";
-import { states, step, table, type Signal } from "../src/table";
+import { names, step as stepOf, table, type Letter, type Signal } from "../src/table";
 import type { State } from "../src/index";
 
+const letters = Object.keys(names) as Letter[];
+const states = Object.values(names);
+const letterOf = (state: State): Letter => letters[states.indexOf(state)]!;
+const step = (state: State, signal: Signal): [State, string] => {
+  const [next, action] = stepOf(letterOf(state), signal);
+  return [names[next], action];
+};
 const signals = Object.keys(table) as Signal[];
 
 /** Written out by hand: state, signal, next state, action. */
