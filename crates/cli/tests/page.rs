@@ -247,6 +247,8 @@ async fn the_buttons_break_what_they_name_and_it_heals() -> Result<()> {
     listeners_pause_and_go_on(&dev, &mut client).await?;
     redis_starts_anew(&running, &dev, &mut client).await?;
     websockets_are_refused_while_http_goes_on(&dev, &mut client).await?;
+    drop(client);
+    the_switch_is_turned(&dev).await?;
     running.interrupt().await
 }
 
@@ -291,11 +293,19 @@ async fn websockets_are_refused_while_http_goes_on(dev: &DevFile, client: &mut C
     assert_eq!(ask(&dev.url, "GET /ws", &handshake, None).await?.status, 503);
     // It is the edge that answers.
     let page = get(dev, "/v1/events").await?;
-    assert!(page.status < 500 && page.json()?["error"].is_string(), "{page:?}");
+    assert_eq!((page.status, page.json()?["error"].as_str()), (401, Some("token")), "{page:?}");
     assert_eq!(state(dev).await?["websockets"], "blocked");
     press(dev, "allow-websockets").await?;
     assert_eq!(state(dev).await?["websockets"], "open");
     light(client, true).await
+}
+
+async fn the_switch_is_turned(dev: &DevFile) -> Result<()> {
+    for (button, shown) in [("switch-off", "off"), ("switch-off", "off"), ("switch-on", "on")] {
+        press(dev, button).await?;
+        assert_eq!(state(dev).await?["switch"], shown, "{button}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -164,6 +164,7 @@ fn site(args: &DevArgs, dev: &DevFile, shop: &str, fleet: &Fleet) -> anyhow::Res
     Ok(Site {
         controls: fleet.controls(),
         bookings: demo::Bookings::new(shop.to_owned()),
+        database_url: dev.database_url.clone(),
         page: args.page.clone().unwrap_or_else(built_page),
         port: port.with_context(|| format!("{} has a port", dev.url))?,
         jwt_secret: dev.jwt_secret.clone(),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::answer::{self, Refusal};
 use super::state;
+use super::switch::Switch;
 use crate::dev::board::Place;
 use crate::dev::fleet::Controls;
 use crate::dev::keeper::Order;
@@ -15,7 +16,11 @@ const KNOWN: &str = "kill-edge, pause-listeners, resume-listeners, restart-redis
                      switch-off, switch-on";
 
 /// `POST /demo/break/<what>`
-pub async fn carry_out(controls: Data<Controls>, what: Path<String>) -> Result<HttpResponse, Refusal> {
+pub async fn carry_out(
+    controls: Data<Controls>,
+    switch: Data<Switch>,
+    what: Path<String>,
+) -> Result<HttpResponse, Refusal> {
     let done = match what.as_str() {
         "kill-edge" => kill_edge(&controls).await?,
         "pause-listeners" => all_listeners(&controls, Order::Pause, "all listeners stand still").await?,
@@ -29,6 +34,8 @@ pub async fn carry_out(controls: Data<Controls>, what: Path<String>) -> Result<H
             one(&controls, Place::Balancer, Order::Websockets(true), "the balancer lets WebSockets through")
                 .await?
         }
+        "switch-off" => turn(&switch, false, "all clients are being sent to polling").await?,
+        "switch-on" => turn(&switch, true, "clients may have sockets again").await?,
         other => return Err(Refusal::not_found(format!("{other:?} can not be broken; known are {KNOWN}"))),
     };
     Ok(answer::json(json!({ "done": done })))
@@ -43,6 +50,11 @@ async fn kill_edge(controls: &Controls) -> Result<String, Refusal> {
     let (number, edge) = most.ok_or_else(|| Refusal::unavailable("down", "no edge is up"))?;
     let done = format!("edge-{} was killed; open sockets: {}", number + 1, edge.connections);
     one(controls, Place::Edge(number), Order::Die, &done).await
+}
+
+async fn turn(switch: &Switch, is_on: bool, done: &str) -> Result<String, Refusal> {
+    switch.turn(is_on).await.map_err(|error| Refusal::unavailable("database", format!("{error:#}")))?;
+    Ok(done.to_owned())
 }
 
 async fn one(controls: &Controls, place: Place, order: Order, done: &str) -> Result<String, Refusal> {

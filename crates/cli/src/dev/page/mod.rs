@@ -6,6 +6,7 @@ mod breaking;
 mod files;
 mod guard;
 mod state;
+mod switch;
 mod tokens;
 mod writes;
 
@@ -25,6 +26,7 @@ use super::demo::Bookings;
 use super::fleet::Controls;
 use files::Files;
 use guard::Guard;
+use switch::Switch;
 use tokens::Tokens;
 
 /// A request is small: a booking, a name.
@@ -38,6 +40,8 @@ pub struct Site {
     pub controls: Controls,
     /// The shop.
     pub bookings: Bookings,
+    /// The address of the schema's owner, who may turn switches.
+    pub database_url: String,
     /// Where the built page is.
     pub page: PathBuf,
     /// The balancer's port: the origin that the page has.
@@ -62,11 +66,13 @@ impl PageServer {
         let files = Data::new(Files::new(site.page));
         let guard = Arc::new(Guard::new(site.port));
         let (controls, bookings) = (Data::new(site.controls), Data::new(site.bookings));
+        let switch = Data::new(Switch::new(site.database_url));
         let app = move || {
             let guard = guard.clone();
             App::new()
                 .app_data(controls.clone())
                 .app_data(bookings.clone())
+                .app_data(switch.clone())
                 .app_data(tokens.clone())
                 .app_data(files.clone())
                 .app_data(answer::json_config(MAX_BODY))

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use super::answer::{self, Refusal};
+use super::switch::Switch;
 use crate::dev::board::{Condition, Place};
 use crate::dev::demo::MERCHANTS;
 use crate::dev::fleet::Controls;
@@ -50,17 +51,18 @@ struct Redis {
 }
 
 /// `GET /demo/state`
-pub async fn state(controls: Data<Controls>) -> Result<HttpResponse, Refusal> {
+pub async fn state(controls: Data<Controls>, switch: Data<Switch>) -> Result<HttpResponse, Refusal> {
     let dev = controls.board().dev();
     let asked = dev.listeners.iter().enumerate().map(|(number, one)| listener(&controls, number, &one.admin));
     let redis = dev.redis_url.strip_prefix("redis://").unwrap_or_default();
-    let (edges, listeners, redis) = tokio::join!(edges(&controls), join_all(asked), answers(redis));
+    let (edges, listeners, redis, switch) =
+        tokio::join!(edges(&controls), join_all(asked), answers(redis), switch.is_on());
     Ok(answer::json(State {
         merchants: MERCHANTS,
         edges,
         listeners,
         websockets: if controls.board().websockets() { "open" } else { "blocked" },
-        switch: "on",
+        switch: if switch { "on" } else { "off" },
         redis: Redis { up: redis && controls.board().condition(Place::Redis) == Condition::Up },
     }))
 }
@@ -92,7 +94,7 @@ async fn listener(controls: &Controls, number: usize, admin: &str) -> Listener {
     }
 }
 
-/// A number from a server's metrics; nothing where it does not answer.
+/// A number from a server's metrics, over all labels; nothing where it does not answer.
 async fn number_of(controls: &Controls, place: Place, admin: &str, metric: &str) -> Option<u64> {
     if controls.board().condition(place) != Condition::Up {
         return None;
@@ -100,7 +102,11 @@ async fn number_of(controls: &Controls, place: Place, admin: &str, metric: &str)
     let address = admin.strip_prefix("http://").unwrap_or(admin);
     let asked = tokio::time::timeout(PATIENCE, http_get(address, "/metrics")).await;
     let (_, text) = asked.ok()?.ok().filter(|(status, _)| *status == 200)?;
-    text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' ')?.parse().ok())
+    let values = text.lines().filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        (name.split('{').next() == Some(metric)).then(|| value.parse::<u64>().ok()).flatten()
+    });
+    Some(values.sum())
 }
 
 async fn answers(address: &str) -> bool {
