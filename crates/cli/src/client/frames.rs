@@ -192,11 +192,12 @@ mod tests {
             heartbeat: 25,
             expires_at: Micros(0),
             live: true,
+            now: Micros(0),
         };
         let Frame::Welcome(read) = Frame::parse(&welcome.to_json()).unwrap() else { panic!("not welcome") };
         assert!(read.live && read.rooms["m1"].resumed && read.rooms["m1"].cursor == cursor().to_string());
 
-        let refreshed = ServerFrame::Refreshed { expires_at: Micros(0), rooms: rooms() };
+        let refreshed = ServerFrame::Refreshed { expires_at: Micros(0), rooms: rooms(), now: Micros(0) };
         assert!(
             matches!(Frame::parse(&refreshed.to_json()).unwrap(), Frame::Refreshed { rooms, .. } if rooms.len() == 1)
         );
