@@ -25,7 +25,7 @@ const WRITING: Duration = Duration::from_secs(4);
 /// Orders that wait for one server; whoever sends one more waits too.
 const WAITING_ORDERS: usize = 8;
 /// How long an order may take, a restart of the server included.
-const ORDER: Duration = Duration::from_secs(15);
+const ORDER: Duration = Duration::from_secs(30);
 
 /// One of the servers, however it is started.
 pub enum Server {

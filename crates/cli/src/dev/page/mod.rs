@@ -2,13 +2,13 @@
 //! alone. What the page looks like is in `clients/demo`.
 
 mod answer;
+mod bookings;
 mod breaking;
 mod files;
 mod guard;
 mod state;
 mod switch;
 mod tokens;
-mod writes;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -33,6 +33,10 @@ use tokens::Tokens;
 const MAX_BODY: usize = 16 * 1024;
 /// For answers under way, at the end.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a connection may wait for its next request: longer than the balancer keeps one, so that none is closed under
+/// a request.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// What the page's server works with.
 pub struct Site {
@@ -83,6 +87,7 @@ impl PageServer {
         };
         let server = HttpServer::new(app)
             .workers(1)
+            .keep_alive(KEEP_ALIVE)
             .disable_signals()
             .shutdown_timeout(GOODBYE.as_secs())
             .listen(listener)
@@ -121,14 +126,14 @@ fn api(config: &mut web::ServiceConfig) {
         .service(web::resource("/token").post(tokens::token).default_service(only("POST")))
         .service(
             web::resource("/bookings")
-                .get(writes::list)
-                .post(writes::book)
+                .get(bookings::list)
+                .post(bookings::book)
                 .default_service(only("GET, POST")),
         )
         .service(
             web::resource("/bookings/{id}")
-                .patch(writes::change)
-                .delete(writes::remove)
+                .patch(bookings::change)
+                .delete(bookings::remove)
                 .default_service(only("PATCH, DELETE")),
         )
         .service(web::resource("/break/{what}").post(breaking::carry_out).default_service(only("POST")))

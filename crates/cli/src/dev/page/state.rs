@@ -16,7 +16,7 @@ use crate::dev::demo::MERCHANTS;
 use crate::dev::fleet::Controls;
 
 /// For a server to answer. One that is paused never does.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All of it.
 #[derive(Debug, Serialize)]

@@ -10,7 +10,7 @@ const WEBSOCKET: &str = "websocket";
 /// For a connection and a statement. PostgreSQL may be away, or not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For the same, where it is only to be shown.
-const GLANCE: Duration = Duration::from_millis(500);
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// Reads and turns it, on one connection that is made anew when it fails.
 pub struct Switch {
