@@ -35,7 +35,7 @@ impl Keys {
         format!("{}heartbeat", self.base)
     }
 
-    /// The hash that keeps the last heartbeat.
+    /// The hash that keeps the last heartbeat, the leader's claim, and what edges go by.
     pub fn state(&self) -> String {
         format!("{}state", self.base)
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
-use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, RoomName, StreamId};
+use rowcast_protocol::{Epoch, EventId, Heartbeat, Mirror, Offset, RoomName, StreamId};
 
 use crate::connect::BusConfig;
 use crate::error::{BusError, Refusal};
@@ -67,6 +67,8 @@ pub enum Command {
     /// What was found missing earlier in the same pipeline was missing for that reason or another, and a flush that
     /// came later changes nothing about it.
     Check(Epoch),
+    /// Write down what edges go by, while this leader's claim stands ([`crate::ReadLink::mirror`] reads it).
+    Mirror(Epoch, Mirror),
     /// Say that all is well.
     Heartbeat(Heartbeat),
 }
@@ -85,7 +87,7 @@ pub enum Reply {
         /// Those of them in whose place stands a resync.
         resyncs: Vec<EventId>,
     },
-    /// Appended or created; for a heartbeat: published; for a check or a claim: it stands.
+    /// Appended or created; for a heartbeat: published; for a mirror: written; for a check or a claim: it stands.
     Done,
     /// The head, or the claim, is another one; nothing was changed.
     Moved,
@@ -242,6 +244,17 @@ impl PublishLink {
             }
             Command::Check(_) => {
                 pipeline.cmd("HGET").arg(self.keys.state()).arg("c");
+            }
+            Command::Mirror(epoch, mirror) => {
+                pipeline
+                    .cmd("EVALSHA")
+                    .arg(self.scripts.mirror.get_hash())
+                    .arg(1)
+                    .arg(self.keys.state())
+                    .arg(epoch.0)
+                    .arg(mirror.sheet.name())
+                    .arg(mirror.version)
+                    .arg(&mirror.content);
             }
             Command::Heartbeat(heartbeat) => {
                 let json = serde_json::to_string(heartbeat).expect("a heartbeat is plain numbers and texts");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
-use rowcast_protocol::{Epoch, Heartbeat, Offset, Record, RoomName, StreamId};
+use rowcast_protocol::{Epoch, Heartbeat, Mirror, Offset, Record, RoomName, Sheet, StreamId};
 
 use crate::connect::BusConfig;
 use crate::error::BusError;
@@ -105,6 +105,18 @@ impl ReadLink {
         json.map(|json| serde_json::from_str(&json))
             .transpose()
             .map_err(|error| BusError::Unexpected { command: "HGET state", detail: error.to_string() })
+    }
+
+    /// A sheet as a leader has mirrored it; none where none has, or where it is gone.
+    pub async fn mirror(&mut self, sheet: Sheet) -> Result<Option<Mirror>, BusError> {
+        let fields = [format!("v:{}", sheet.name()), format!("m:{}", sheet.name())];
+        let (version, content): (Option<u64>, Option<String>) = redis::cmd("HMGET")
+            .arg(self.keys.state())
+            .arg(&fields)
+            .query_async(&mut self.connection)
+            .await
+            .map_err(BusError::from)?;
+        Ok(version.zip(content).map(|(version, content)| Mirror { sheet, version, content }))
     }
 
     /// Whether Redis answers.

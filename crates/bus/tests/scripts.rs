@@ -7,7 +7,9 @@ use redis::aio::MultiplexedConnection;
 use rowcast_bus::{
     BusConfig, BusError, Command, Keys, PublishLink, Range, ReadLink, Refusal, Reply, Retention, subscribe,
 };
-use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, Record, RecordKind, RoomName, StreamId};
+use rowcast_protocol::{
+    Epoch, EventId, Heartbeat, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
+};
 use rowcast_sandbox::{Link, Proxy, Redis, RedisOptions, Signal};
 
 const STREAM: StreamId = StreamId(0xa1);
@@ -406,5 +408,35 @@ async fn every_start_of_a_server_has_another_run_id() -> Result<()> {
     let retention = Retention { log_entries: 1, log_lifetime: Duration::ZERO, head_lifetime: Duration::ZERO };
     let mut link = PublishLink::connect(&bench.config, retention).await?;
     assert_ne!(link.identity().await?.run_id, first.run_id);
+    Ok(())
+}
+
+fn mirror(epoch: u64, version: u64) -> Command {
+    let content = format!("{{\"of\":{version}}}");
+    Command::Mirror(Epoch(epoch), Mirror { sheet: Sheet::Switches, version, content })
+}
+
+#[tokio::test]
+async fn a_sheet_is_written_only_by_the_leader_whose_claim_stands_and_goes_with_it() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    assert_eq!(bench.read.mirror(Sheet::Switches).await?, None);
+    assert_eq!(bench.run(mirror(5, 2)).await?, Reply::Moved, "nobody has claimed anything");
+    assert_eq!(bench.link.claim(Epoch(5), None).await?, Reply::Done);
+    assert_eq!(bench.run(mirror(5, 2)).await?, Reply::Done);
+    assert_eq!(bench.run(mirror(4, 1)).await?, Reply::Fenced(Epoch(5)), "an older leader's");
+    assert_eq!(bench.run(mirror(6, 3)).await?, Reply::Moved, "a newer leader's, before its claim");
+    let read = bench.read.mirror(Sheet::Switches).await?.expect("it is there");
+    assert_eq!((read.version, read.content.as_str()), (2, "{\"of\":2}"));
+    assert_eq!(bench.link.claim(Epoch(6), Some(Epoch(5))).await?, Reply::Done);
+    assert_eq!(bench.run(mirror(5, 9)).await?, Reply::Fenced(Epoch(6)));
+    // A database that was restored has an earlier version: what PostgreSQL says counts.
+    assert_eq!(bench.run(mirror(6, 1)).await?, Reply::Done);
+    assert_eq!(bench.read.mirror(Sheet::Switches).await?.map(|read| read.version), Some(1));
+
+    redis::cmd("FLUSHALL").query_async::<()>(&mut bench.raw).await?;
+    bench.link.load_scripts().await?;
+    assert_eq!(bench.read.mirror(Sheet::Switches).await?, None);
+    assert_eq!(bench.run(mirror(6, 1)).await?, Reply::Moved, "its claim is gone, and history with it");
+    assert_eq!(bench.run(mirror(5, 9)).await?, Reply::Moved);
     Ok(())
 }
