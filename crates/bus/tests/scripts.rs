@@ -429,14 +429,22 @@ async fn a_sheet_is_written_only_by_the_leader_whose_claim_stands_and_goes_with_
     assert_eq!((read.version, read.content.as_str()), (2, "{\"of\":2}"));
     assert_eq!(bench.link.claim(Epoch(6), Some(Epoch(5))).await?, Reply::Done);
     assert_eq!(bench.run(mirror(5, 9)).await?, Reply::Fenced(Epoch(6)));
+    assert_eq!(bench.run(mirror(6, 4)).await?, Reply::Done);
+    assert_eq!(
+        bench.run(mirror(6, 3)).await?,
+        Reply::Done,
+        "its own, late: it counts as done, and changes nothing"
+    );
+    assert_eq!(bench.read.mirror(Sheet::Switches).await?.map(|read| read.version), Some(4));
+    assert_eq!(bench.link.claim(Epoch(7), Some(Epoch(6))).await?, Reply::Done);
     // A database that was restored has an earlier version: what PostgreSQL says counts.
-    assert_eq!(bench.run(mirror(6, 1)).await?, Reply::Done);
+    assert_eq!(bench.run(mirror(7, 1)).await?, Reply::Done);
     assert_eq!(bench.read.mirror(Sheet::Switches).await?.map(|read| read.version), Some(1));
 
     redis::cmd("FLUSHALL").query_async::<()>(&mut bench.raw).await?;
     bench.link.load_scripts().await?;
     assert_eq!(bench.read.mirror(Sheet::Switches).await?, None);
-    assert_eq!(bench.run(mirror(6, 1)).await?, Reply::Moved, "its claim is gone, and history with it");
+    assert_eq!(bench.run(mirror(7, 1)).await?, Reply::Moved, "its claim is gone, and history with it");
     assert_eq!(bench.run(mirror(5, 9)).await?, Reply::Moved);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use rowcast_bus::{Command, Reply};
-use rowcast_protocol::{EventId, Generation, Heartbeat, Micros};
+use rowcast_protocol::{EventId, Generation, Heartbeat, Micros, Mirror, Sheet};
 use rowcast_store::Page;
 use rowcast_store::reading::Mark;
 
@@ -175,7 +175,7 @@ impl Core {
     fn heartbeat(&self, now: Instant) -> Option<Heartbeat> {
         let read_lately =
             self.read_completed.is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
-        if now < self.heartbeat_due || !read_lately {
+        if now < self.heartbeat_due || !read_lately || !self.publisher.mirrors.stand() {
             return None;
         }
         Some(Heartbeat {
@@ -187,7 +187,7 @@ impl Core {
                 .last_loss
                 .map(|_| "a trigger failed and lost events".to_owned())
                 .or_else(|| self.drift.clone()),
-            switches: 0,
+            switches: self.publisher.mirrors.version(Sheet::Switches),
         })
     }
 
@@ -200,6 +200,9 @@ impl Core {
     /// Takes the answers to what was sent; says how many rows they published.
     pub fn on_replies(&mut self, now: Instant, replies: Vec<Reply>) -> (Outcome, usize) {
         let outcome = self.publisher.on_replies(now, replies);
+        if outcome.mirrored {
+            self.heartbeat_due = now;
+        }
         (outcome, self.collect_published(now))
     }
 
@@ -244,7 +247,19 @@ impl Core {
         if generation > self.generation {
             self.generation = generation;
             self.heartbeat_due = now;
+            // The new history begins with what edges go by.
+            self.publisher.mirrors.forget();
         }
+    }
+
+    /// A sheet as it is in PostgreSQL now. True where that is news, and there is something to send.
+    pub fn mirror(&mut self, mirror: Mirror) -> bool {
+        self.publisher.mirrors.set(mirror)
+    }
+
+    /// Redis may have lost what was written there: a new link, another epoch, or history that is gone.
+    pub fn doubt_mirrors(&mut self) {
+        self.publisher.mirrors.forget();
     }
 }
 

@@ -117,7 +117,10 @@ pub(crate) async fn recognise_redis(
     }
     // After the generation: a leader that dies in between leaves the next one the same to find.
     match link.claim(epoch, server.claimed).await {
-        Ok(Reply::Done) => known.redis = RedisHistory { claimed: Some(epoch), raised: false },
+        Ok(Reply::Done) => {
+            known.redis = RedisHistory { claimed: Some(epoch), raised: false };
+            term.core().doubt_mirrors();
+        }
         Ok(Reply::Fenced(newer)) => term.core().publisher.fence(newer),
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
         Ok(Reply::Moved | Reply::TooLate | Reply::Synced { .. }) => {

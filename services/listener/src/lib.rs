@@ -17,6 +17,7 @@ pub mod election;
 mod floor;
 mod history;
 mod metrics;
+mod mirror;
 mod pages;
 mod past;
 mod pending;

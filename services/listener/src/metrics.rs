@@ -4,6 +4,7 @@ use rowcast_bus::{BusError, Refusal};
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use rowcast_protocol::{Epoch, Generation};
+use rowcast_store::StoreError;
 
 use crate::drift::DriftMetrics;
 use crate::plain::PlainMetrics;
@@ -26,6 +27,8 @@ pub(crate) struct ListenerMetrics {
     pub pending: IntGauge,
     pub rooms_apart: IntGauge,
     pub heartbeats: IntCounter,
+    pub switches: IntGauge,
+    sheets_unread: IntCounter,
     pub moved: IntCounter,
     pub streams: IntCounter,
     pub plain: PlainMetrics,
@@ -82,6 +85,14 @@ impl ListenerMetrics {
                 "Rooms of which so much is waiting that they are read apart from all others.",
             )?,
             heartbeats: on.counter("rowcast_listener_heartbeats_total", "Heartbeats that Redis took.")?,
+            switches: on.gauge(
+                "rowcast_listener_switches_version",
+                "The version of the switches that edges find in Redis, by its last heartbeat.",
+            )?,
+            sheets_unread: on.counter(
+                "rowcast_listener_sheets_unread_total",
+                "Times that what edges go by could not be read in PostgreSQL.",
+            )?,
             moved: on.counter("rowcast_listener_moved_total", "Commands that found another head.")?,
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,
             plain: PlainMetrics::new(on)?,
@@ -175,6 +186,12 @@ impl ListenerMetrics {
                 "Redis may throw away what clients have missed when its memory is full: set maxmemory-policy noeviction"
             );
         }
+    }
+
+    /// What edges go by could not be read.
+    pub fn on_sheets_unread(&self, error: &StoreError) {
+        self.sheets_unread.inc();
+        tracing::warn!(kind = error.kind(), "switches could not be read; trying again: {error}");
     }
 
     /// A row can not be published.

@@ -4,6 +4,7 @@
 //! One batch is under way at a time. Whatever happens to it (answered, refused, lost), every row ends exactly once in
 //! its room's stream, in the order in which it was given, because commands only ever succeed at one offset.
 
+mod mirrors;
 mod types;
 
 use std::collections::VecDeque;
@@ -11,12 +12,13 @@ use std::time::Instant;
 
 use rowcast_bus::{Command, Reply};
 use rowcast_protocol::record::event_fragment;
-use rowcast_protocol::{Epoch, Heartbeat, RoomName};
+use rowcast_protocol::{Epoch, Heartbeat, RoomName, Sheet};
 
 pub use crate::past::Past;
 use crate::pending::Pending;
 use crate::room::{Content, Doubt, Entry, Room, Surroundings};
 use crate::rooms::Rooms;
+pub(crate) use mirrors::Mirrors;
 pub use types::{Limits, Outcome, Published, Row, Slot};
 
 /// The longest type, in bytes.
@@ -32,6 +34,7 @@ enum Flight {
     Sync(usize),
     Append(usize),
     Create(usize),
+    Mirror(Sheet, u64),
     Check,
     Heartbeat,
 }
@@ -51,6 +54,8 @@ pub struct Publisher {
     published: Vec<Published>,
     fenced: Option<Epoch>,
     catching_up: Option<i64>,
+    /// What edges are to find in Redis besides events.
+    pub(crate) mirrors: Mirrors,
 }
 
 impl Publisher {
@@ -70,6 +75,7 @@ impl Publisher {
             published: Vec::new(),
             fenced: None,
             catching_up: Some(i64::MIN),
+            mirrors: Mirrors::default(),
         }
     }
 
@@ -162,7 +168,7 @@ impl Publisher {
     }
 
     /// The next commands, none when there is nothing to send, a batch is under way or a newer leader was met.
-    /// A heartbeat goes last: it says that the way behind the events is open. Before it, and behind questions for heads,
+    /// A heartbeat goes last: it says that the way behind the events is open, and tells of no sheet that is still on its way. Before it, and behind questions for heads,
     /// it is asked whether history is still there: a head that is missing may have been flushed.
     pub fn next_batch(&mut self, now: Instant, heartbeat: Option<Heartbeat>) -> Vec<Command> {
         let mut commands = Vec::new();
@@ -187,6 +193,10 @@ impl Publisher {
                 }
             }
             self.schedule(slot, Some(&around));
+        }
+        for mirror in self.mirrors.due() {
+            self.flights.push(Flight::Mirror(mirror.sheet, mirror.version));
+            commands.push(Command::Mirror(self.epoch, mirror.clone()));
         }
         if heartbeat.is_some() || self.flights.iter().any(|flight| matches!(flight, Flight::Sync(_))) {
             self.flights.push(Flight::Check);
@@ -213,7 +223,8 @@ impl Publisher {
         let mut outcome = Outcome::default();
         for (flight, reply) in flights.iter().zip(replies) {
             let unclear = matches!(flight, Flight::Check) && reply != Reply::Done;
-            outcome.history_gone |= unclear && reply == Reply::Moved;
+            let unclaimed = unclear || matches!(flight, Flight::Mirror(..));
+            outcome.history_gone |= unclaimed && reply == Reply::Moved;
             if unclear {
                 self.doubt_heads(&flights);
             }
@@ -231,7 +242,7 @@ impl Publisher {
             match *flight {
                 Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
                 Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).lost(sent_at),
-                Flight::Check | Flight::Heartbeat => {}
+                Flight::Mirror(..) | Flight::Check | Flight::Heartbeat => {}
             }
         }
         let around = self.surroundings(now);
@@ -331,7 +342,11 @@ impl Publisher {
                 let entry = self.rooms.get(*slot).done(true);
                 self.publish(*slot, &entry);
             }
-            (Flight::Check, Reply::Done | Reply::Moved) => {}
+            (Flight::Mirror(sheet, version), Reply::Done) => {
+                self.mirrors.written(*sheet, *version);
+                outcome.mirrored = true;
+            }
+            (Flight::Mirror(..), Reply::Moved) | (Flight::Check, Reply::Done | Reply::Moved) => {}
             (Flight::Heartbeat, Reply::Done) => outcome.heartbeat_sent = true,
             (flight, reply) => {
                 self.on_failure(flight);
@@ -344,7 +359,7 @@ impl Publisher {
         match *flight {
             Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
             Flight::Append(slot) | Flight::Create(slot) => self.rooms.get(slot).failed(),
-            Flight::Check | Flight::Heartbeat => {}
+            Flight::Mirror(..) | Flight::Check | Flight::Heartbeat => {}
         }
     }
 
@@ -410,6 +425,7 @@ fn flight(command: &Command, slot: usize) -> Flight {
         Command::Append { .. } => Flight::Append(slot),
         Command::Create { .. } => Flight::Create(slot),
         Command::Check(_) => Flight::Check,
+        Command::Mirror(_, mirror) => Flight::Mirror(mirror.sheet, mirror.version),
         Command::Heartbeat(_) => Flight::Heartbeat,
     }
 }
@@ -417,6 +433,7 @@ fn flight(command: &Command, slot: usize) -> Flight {
 fn size(command: &Command) -> usize {
     match command {
         Command::Append { record, .. } | Command::Create { record, .. } => COMMAND_OVERHEAD + record.len(),
+        Command::Mirror(_, mirror) => mirror.content.len() + COMMAND_OVERHEAD,
         Command::Sync { .. } | Command::Check(_) | Command::Heartbeat(_) => COMMAND_OVERHEAD,
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rowcast_bus::{BusError, Command, PublishLink};
 use rowcast_process::metrics::seconds_since;
+use rowcast_protocol::Sheet;
 
 use crate::backoff::Backoff;
 use crate::core::Step;
@@ -97,6 +98,7 @@ async fn send(
         metrics.pending.set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
         if outcome.heartbeat_sent {
             metrics.heartbeats.inc();
+            metrics.switches.set(crate::metrics::gauge(core.publisher.mirrors.version(Sheet::Switches)));
             metrics.lag_seconds.set(core.lag(now).as_secs_f64());
         }
         outcome

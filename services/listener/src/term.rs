@@ -15,7 +15,7 @@ use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::history::{self, Known};
 use crate::publisher::Publisher;
-use crate::{cleaner, plain, reader, sender};
+use crate::{cleaner, mirror, plain, reader, sender};
 
 /// How long the deletion of what was published may hold up a planned stop.
 const LAST_DELETION: Duration = Duration::from_secs(3);
@@ -80,6 +80,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let options = SessionOptions::new("rowcast-listener cleaner");
     let mut cleaner = Cleaner::connect(setting.config.database.url.expose(), &options).await?;
     let (known, generation) = history::recognise(setting, &mut cleaner).await?;
+    let sheets = mirror::load(&cleaner).await?;
     let plain = plain::listen(&setting.config.listener, &setting.metrics.plain, session.session()).await?;
 
     let mut leadership = Leadership::Standby;
@@ -105,6 +106,10 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         to_clean: Notify::new(),
         sent_all: Notify::new(),
     };
+    sheets.into_iter().for_each(|sheet| {
+        term.core().mirror(sheet);
+    });
+    let control = session.session().control().clone();
     let publishing = async {
         let sending = async {
             let sent = sender::run(&term).await;
@@ -118,6 +123,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         lost = reader::run(&term, &mut session) => Err(lost),
         never = plain::run(&term, plain) => match never {},
         never = crate::drift::run(&term) => match never {},
+        never = mirror::run(&term, &control) => match never {},
     };
     ended?;
     hand_over(&term, session).await

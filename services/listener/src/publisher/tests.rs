@@ -59,7 +59,7 @@ fn rooms_of(commands: &[Command]) -> Vec<&str> {
         &Command::Sync { ref room, .. }
         | &Command::Append { ref room, .. }
         | &Command::Create { ref room, .. } => Some(room.as_str()),
-        Command::Check(_) | Command::Heartbeat(_) => None,
+        Command::Mirror(..) | Command::Check(_) | Command::Heartbeat(_) => None,
     };
     commands.iter().filter_map(room).collect()
 }

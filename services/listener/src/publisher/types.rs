@@ -75,6 +75,8 @@ pub struct Outcome {
     pub created: usize,
     /// The leader's claim is gone, and all keys with it. [`crate::history`] is to be asked before anything else is sent.
     pub history_gone: bool,
+    /// What edges go by was written: the next heartbeat tells them.
+    pub mirrored: bool,
     /// The heartbeat went out.
     pub heartbeat_sent: bool,
 }

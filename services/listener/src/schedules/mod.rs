@@ -4,7 +4,7 @@
 //!
 //! The oracle: every committed change is in its room's log, none twice in one stream, those of one object in the order
 //! in which they took effect, and no leader appends after a newer one has. Streams change only where history was lost, and
-//! after a flush none is begun before the generation was raised.
+//! after a flush none is begun before the generation was raised. What a heartbeat tells of switches stands in Redis.
 
 mod postgres;
 mod random;
@@ -104,6 +104,7 @@ fn the_schedules_contain_takeovers_lost_links_late_commands_and_refusals() {
     assert!(seen.moved > 20 && seen.fenced > 20 && seen.refused > 20 && seen.renewed > 5, "{seen:?}");
     assert!(seen.late_commits > 50 && seen.found_in_log > 50 && seen.remembered > 5, "{seen:?}");
     assert!(seen.floors > 50 && seen.raised > 20, "{seen:?}");
+    assert!(seen.told > 50 && seen.versions > 3, "{seen:?}");
     let faults = Faults { small_pages: true, large_statements: true, ..Faults::default() };
     for seed in 0..50 {
         seen.add(&run(seed, faults, 800).seen);

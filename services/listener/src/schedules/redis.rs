@@ -33,6 +33,8 @@ pub(super) struct Redis {
     rooms: BTreeMap<String, Room>,
     beat: u64,
     claimed: Option<Epoch>,
+    /// The leader that wrote the switches, and their version.
+    mirrored: (Epoch, u64),
     log_entries: usize,
     /// Out of memory: nothing is written.
     pub full: bool,
@@ -45,6 +47,7 @@ impl Redis {
             rooms: BTreeMap::new(),
             beat: 0,
             claimed: None,
+            mirrored: (Epoch(0), 0),
             log_entries,
             full: false,
             scripts_missing: false,
@@ -71,7 +74,7 @@ impl Redis {
 
     /// All keys are gone.
     pub fn flush(&mut self, generation: u64) {
-        (self.beat, self.claimed) = (0, None);
+        (self.beat, self.claimed, self.mirrored) = (0, None, (Epoch(0), 0));
         for room in self.rooms.values_mut() {
             room.lost_in = room.head.filter(|_| !room.stray).map(|_| generation).or(room.lost_in);
             room.stray = false;
@@ -97,6 +100,18 @@ impl Redis {
             Command::Check(epoch) => match self.claimed {
                 Some(claimed) if claimed > *epoch => Reply::Fenced(claimed),
                 Some(claimed) if claimed == *epoch => Reply::Done,
+                _ => Reply::Moved,
+            },
+            Command::Mirror(epoch, mirror) => match self.claimed {
+                Some(claimed) if claimed > *epoch => Reply::Fenced(claimed),
+                Some(claimed) if claimed == *epoch => {
+                    if self.full {
+                        return refused("OOM");
+                    }
+                    // A leader's own commands can be late; an earlier leader's version counts for nothing.
+                    self.mirrored = (claimed, mirror.version).max(self.mirrored);
+                    Reply::Done
+                }
                 _ => Reply::Moved,
             },
             Command::Sync { room, last } => self.sync(room.as_str(), *last, now),
@@ -126,6 +141,11 @@ impl Redis {
     /// Who claimed it last; [`Redis::claim`] takes it over.
     pub fn claimed(&self) -> Option<Epoch> {
         self.claimed
+    }
+
+    /// The version of the switches that an edge would find.
+    pub fn mirrored(&self) -> u64 {
+        self.mirrored.1
     }
 
     /// `PublishLink::claim`.

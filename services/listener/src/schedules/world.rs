@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rowcast_bus::{Command, Reply};
-use rowcast_protocol::{Epoch, Generation};
+use rowcast_protocol::{Epoch, Generation, Mirror, Sheet};
 use rowcast_store::reading::Reading;
 
 use super::postgres::Postgres;
@@ -51,6 +51,9 @@ pub(super) struct Seen {
     pub remembered: usize,
     /// Generations that were raised for a flush.
     pub raised: usize,
+    /// Heartbeats that told of switches, and of how many versions.
+    pub told: usize,
+    pub versions: usize,
 }
 
 impl Seen {
@@ -67,6 +70,8 @@ impl Seen {
         self.remembered += other.remembered;
         self.floors += other.floors;
         self.raised += other.raised;
+        self.told += other.told;
+        self.versions = self.versions.max(other.versions);
         self.set_apart += other.set_apart;
         self.in_lanes += other.in_lanes;
         self.past_lanes += other.past_lanes;
@@ -100,6 +105,8 @@ pub(super) struct World {
     pub redis: Redis,
     leaders: Vec<Leader>,
     generation: u64,
+    /// The version of the switches in PostgreSQL.
+    switches: u64,
     /// How often Redis was flushed.
     flushes: u64,
     ever_claimed: bool,
@@ -120,6 +127,7 @@ impl World {
             redis: Redis::new(LOG_ENTRIES),
             leaders: Vec::new(),
             generation: 1,
+            switches: 1,
             flushes: 0,
             ever_claimed: false,
             adrift: Vec::new(),
@@ -145,6 +153,7 @@ impl World {
             34..46 => self.with_leader(Self::read),
             46..58 => self.with_leader(Self::send),
             58..80 => self.with_leader(Self::execute),
+            80 if self.random.once_in(2) => self.turn_a_switch(),
             80..86 => self.with_leader(Self::clean),
             86..91 => self.late_command(),
             91..94 => self.with_leader(Self::lose_link),
@@ -223,14 +232,11 @@ impl World {
         let publisher = Publisher::new(epoch, limits, Box::new(move || chance.next()));
         let mut leadership = Leadership::Standby;
         leadership.elected(self.now);
+        let doorbell = Doorbell::new(self.now, true, Duration::from_millis(400));
+        let mut core = Core::new(publisher, leadership, doorbell, Generation(self.generation), self.now);
+        core.mirror(switches(self.switches));
         self.leaders.push(Leader {
-            core: Core::new(
-                publisher,
-                leadership,
-                Doorbell::new(self.now, true, Duration::from_millis(400)),
-                Generation(self.generation),
-                self.now,
-            ),
+            core,
             reading: self.postgres.begin_reading(),
             holds_lock: true,
             recognised: false,
@@ -241,6 +247,14 @@ impl World {
             appended: 0,
             waiting: false,
         });
+    }
+
+    /// A switch is turned, and whoever holds the lock is told.
+    fn turn_a_switch(&mut self) {
+        self.switches += 1;
+        for leader in self.leaders.iter_mut().filter(|leader| leader.holds_lock) {
+            leader.core.mirror(switches(self.switches));
+        }
     }
 
     /// A process ends; what it sent may still arrive.
@@ -289,6 +303,7 @@ impl World {
             Reply::Done => {
                 leader.claimed = Some(epoch);
                 leader.recognised = true;
+                leader.core.doubt_mirrors();
                 self.ever_claimed = true;
             }
             Reply::Fenced(newer) => leader.core.publisher.fence(newer),
@@ -322,6 +337,9 @@ impl World {
             let reply = self.redis.execute(&command, self.now);
             self.note(&command, &reply);
             self.on_begun(&command, &reply, leader.holds_lock, leader.sent_at == self.flushes);
+            if leader.sent_at == self.flushes {
+                self.on_told(&command, &reply);
+            }
             let appends = matches!(command, Command::Append { .. } | Command::Create { .. });
             leader.appended += usize::from(appends && reply == Reply::Done);
             leader.replies.push(reply);
@@ -349,6 +367,21 @@ impl World {
         } else if since_flush {
             let raised = self.redis.lost_in(room.as_str()).is_none_or(|before| self.generation > before);
             assert!(raised, "{room} begins anew after a flush, before the generation was raised");
+        }
+    }
+
+    /// A heartbeat went out over a link that is whole, behind no flush: what it tells of is there, unless a newer leader
+    /// has claimed Redis, and no old leader's.
+    fn on_told(&mut self, command: &Command, reply: &Reply) {
+        let (Command::Heartbeat(heartbeat), Reply::Done) = (command, reply) else { return };
+        if self.redis.claimed() == Some(heartbeat.epoch()) {
+            assert_eq!(
+                heartbeat.switches,
+                self.redis.mirrored(),
+                "what a heartbeat tells of stands in Redis"
+            );
+            self.seen.told += 1;
+            self.seen.versions = self.seen.versions.max(usize::try_from(heartbeat.switches).expect("few"));
         }
     }
 
@@ -431,4 +464,8 @@ impl World {
             }
         }
     }
+}
+
+fn switches(version: u64) -> Mirror {
+    Mirror { sheet: Sheet::Switches, version, content: "{}".to_owned() }
 }
