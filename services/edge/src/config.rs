@@ -104,6 +104,11 @@ pub struct EdgeConfig {
     pub room_linger: Duration,
     /// `ROWCAST_EDGE__HEAD_CHECKS`: heads of rooms read each second to find lost messages; 5000.
     pub head_checks: usize,
+    /// `ROWCAST_EDGE__SWITCH_WINDOW`: the time over which open sockets are sent to polling when `rowcast switch websocket
+    /// off` is said; `10s`.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub switch_window: Duration,
     /// `ROWCAST_EDGE__DRAIN_DELAY`: at shutdown, how long the edge goes on accepting while it is not ready, until
     /// balancers have noticed; `5s`.
     #[serde(with = "duration")]
@@ -135,6 +140,7 @@ impl Default for EdgeConfig {
             recent_age: Duration::from_secs(120),
             room_linger: Duration::from_secs(30),
             head_checks: 5_000,
+            switch_window: Duration::from_secs(10),
             drain_delay: Duration::from_secs(5),
             drain_window: Duration::from_secs(20),
         }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod hub;
 pub mod light;
 pub mod metrics;
+pub mod reflection;
 pub mod room;
 pub mod run;
 pub mod server;

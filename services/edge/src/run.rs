@@ -100,6 +100,7 @@ fn hub_config(config: &Config) -> HubConfig {
         linger: config.edge.room_linger,
         head_checks: config.edge.head_checks,
         recent_age: config.edge.recent_age,
+        switch_window: config.edge.switch_window,
     }
 }
 

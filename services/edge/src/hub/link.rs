@@ -56,7 +56,11 @@ impl Hub {
         self.link = Some(Link { read, subscriptions, subscription, unchecked });
         self.to_subscribe = self.rooms.keys().cloned().collect();
         self.to_unsubscribe.clear();
+        self.reflection.relinked();
         if let Some(last) = last {
+            if !self.reflection.is_held() {
+                self.hear_switches(&last);
+            }
             self.hear_generation(last.generation()).await;
         }
         self.subscribe_more();
@@ -138,6 +142,7 @@ impl Hub {
         match serde_json::from_slice::<Heartbeat>(payload) {
             Ok(heartbeat) => {
                 self.lamp.heard(&heartbeat, Instant::now());
+                self.hear_switches(&heartbeat);
                 self.hear_generation(heartbeat.generation()).await;
                 self.judge_light().await;
             }
@@ -292,6 +297,9 @@ impl Hub {
                 }
                 self.with_room(&name, |room| room.join(join)).await;
             }
+            Done::Switches(number, result) if number == self.link_number => {
+                self.switches_loaded(result).await
+            }
             Done::Pinged(number, result) if number == self.link_number => {
                 self.pinging = false;
                 match result {
@@ -311,6 +319,7 @@ impl Hub {
             | Done::Heads(..)
             | Done::Doubts(..)
             | Done::Retry(..)
+            | Done::Switches(..)
             | Done::Pinged(..)
             | Done::Unsubscribed(..) => {}
         }

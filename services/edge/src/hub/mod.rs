@@ -3,9 +3,10 @@
 //! It feeds the rooms' state machines with what Redis says and carries out what they ask for. It never waits for
 //! Redis inside its loop: reads run beside it and come back as events of their own.
 //!
-//! [`link`] is the side towards Redis, [`upkeep`] what the clock asks for; here are rooms and workers.
+//! [`link`] is the side towards Redis, [`switches`] what the edge goes by, [`upkeep`] what the clock asks for; here are rooms and workers.
 
 mod link;
+mod switches;
 mod upkeep;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,12 +19,13 @@ use futures_util::{FutureExt, StreamExt};
 use rowcast_bus::{BusConfig, BusError, Head, Loaded, Message, Range, ReadLink, Subscription, Subscriptions};
 use rowcast_process::readiness::Latch;
 use rowcast_process::shutdown::Signal;
-use rowcast_protocol::{Cursor, Generation, Heartbeat, Offset, RoomName};
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Mirror, Offset, RoomName, Switches};
 use tokio::sync::mpsc;
 
 use crate::event::Event;
 use crate::light::Lamp;
 use crate::metrics::Metrics;
+use crate::reflection::Reflection;
 use crate::room::{Action, Join, Resume, Room, RoomLimits};
 use crate::worker::{Ticket, ToHub, ToWorker, WorkerKey, now};
 
@@ -48,6 +50,8 @@ pub struct HubConfig {
     pub head_checks: usize,
     /// How long recent events are kept in memory.
     pub recent_age: Duration,
+    /// Over how long sockets that are switched off are sent away.
+    pub switch_window: Duration,
 }
 
 struct Entry {
@@ -81,6 +85,7 @@ enum Done {
     Doubts(u64, Vec<Doubt>, Result<(), BusError>),
     Retry(u64, RoomName, Read),
     State(u64, RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
+    Switches(u64, Result<Option<Mirror>, BusError>),
     Pinged(u64, Result<(), BusError>),
 }
 
@@ -97,6 +102,8 @@ pub struct Hub {
     channels: HashMap<String, RoomName>,
     generation: Option<Generation>,
     lamp: Lamp,
+    reflection: Reflection,
+    switches: Option<Switches>,
     link: Option<Link>,
     /// Counts links, so that what an old one answers is not taken for the new one's.
     link_number: u64,
@@ -108,7 +115,7 @@ pub struct Hub {
     subscribing: bool,
     reads: VecDeque<(RoomName, Read)>,
     reading: usize,
-    /// Joins from before the generation was known.
+    /// Joins from before generation and switches were known.
     early: Vec<(RoomName, Join<Ticket>)>,
     sweep: VecDeque<RoomName>,
     sweeping: bool,
@@ -140,6 +147,8 @@ impl Hub {
             channels: HashMap::new(),
             generation: None,
             lamp: Lamp::new(moment.wall),
+            reflection: Reflection::default(),
+            switches: None,
             link: None,
             link_number: 0,
             attempts: 0,
@@ -205,6 +214,7 @@ impl Hub {
                 self.workers[worker] = Some(sender);
                 let light = self.lamp.light();
                 self.send(worker, ToWorker::Light(light)).await;
+                self.tell_switches(worker).await;
             }
             ToHub::Join(name, join) => self.join(name, join).await,
             ToHub::Cancel(name, ticket) => {
@@ -233,7 +243,7 @@ impl Hub {
     }
 
     async fn join(&mut self, name: RoomName, join: Join<Ticket>) {
-        let Some(generation) = self.generation else {
+        let (Some(generation), Some(_)) = (self.generation, self.switches) else {
             self.early.push((name, join));
             return;
         };

@@ -140,6 +140,9 @@ impl Hub {
         match (&self.link, self.generation) {
             (None, _) => self.ready.set_not_ready("no link to Redis"),
             (Some(_), None) => self.ready.set_not_ready("no listener has ever been heard"),
+            (Some(_), Some(_)) if self.switches.is_none() => {
+                self.ready.set_not_ready("the switches are not loaded")
+            }
             (Some(_), Some(_)) => self.ready.set_ready(),
         }
     }
