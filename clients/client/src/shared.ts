@@ -82,6 +82,9 @@ function keyOf(url: string, { token, types }: Auth): string {
   return `rowcast:socket:${JSON.stringify([url, types, "sub" in who ? who : token])}`;
 }
 
+/** A room without history has the stream of zeros. */
+const EMPTY = /\.0+:0$/;
+
 const cursorOf = (data: string): string => (JSON.parse(data) as { cursor: string }).cursor;
 
 /** What is said to one tab alone: malformed, token, not allowed. */
@@ -241,7 +244,8 @@ function sharedSocket(p: Surroundings, url: string, trails: Map<string, Trail>):
     const missed: string[] = [];
     for (const [room, { from, at, frames }] of trails) {
       const cursor = resume[room];
-      const resumed = isCovered(from, cursor);
+      // A trail from before the room's first event holds all of it.
+      const resumed = isCovered(from, cursor) || (EMPTY.test(from) && isCovered(cursor ?? "", at));
       rooms[room] = { cursor: resumed ? cursor! : at, resumed };
       if (resumed) missed.push(...frames.filter((data) => !isCovered(cursorOf(data), cursor)));
       else if (cursor) missed.push(JSON.stringify({ op: "resync", room, cursor: at, reason: "tab" }));

@@ -26,16 +26,18 @@ class Room {
   stream = "000000000000000a";
   head = 0;
   log: Stored[] = [];
+  /** Nothing was ever published here: before the first event there is no stream, and cursors name that of zeros. */
+  isNew = false;
 
   cursor(offset = this.head): string {
-    return `${this.generation}.${this.stream}:${offset}`;
+    return `${this.generation}.${this.isNew && offset === 0 ? "0".repeat(16) : this.stream}:${offset}`;
   }
 
   /** What follows a cursor; null: history does not reach back. */
   after(cursor: string | undefined): Stored[] | null {
     const [, generation, stream, offset] = /^(\d+)\.(\w+):(\d+)$/.exec(cursor ?? "") ?? [];
     const floor = this.head - this.log.length;
-    if (Number(generation) !== this.generation || stream !== this.stream) return null;
+    if (Number(generation) !== this.generation || (stream !== this.stream && cursor !== this.cursor(0))) return null;
     if (Number(offset) < floor || Number(offset) > this.head) return null;
     return this.log.filter((event) => event.offset > Number(offset));
   }

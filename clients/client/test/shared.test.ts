@@ -119,6 +119,24 @@ function withoutFirst(run: ((event: MessageEvent) => void) | null, count: number
   };
 }
 
+test("tabs that came before a room's first event go on without a snapshot when their leading tab is closed", async () => {
+  const { world, server, open } = site();
+  server.room("m1").isNew = true;
+  const tabs = [await open(), await open(), await open()];
+  for (let n = 0; n < 5; n++) server.publish("m1", n);
+  await world.advance(10);
+  tabs[0]!.client.stop();
+  tabs[0]!.tab.close();
+  server.publish("m1", 5);
+  await world.advance(5_000);
+  server.publish("m1", 6);
+  await world.advance(10);
+  for (const { data, resyncs } of tabs.slice(1)) {
+    expect(data).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect(resyncs).toMatchObject([{ reason: "start" }]);
+  }
+});
+
 test("a leading tab that stops its client hands over", async () => {
   const { world, server, open } = site();
   const [first, second] = [await open(), await open()];

@@ -38,3 +38,22 @@ it("five tabs with sockets of their own renew the token that they share one at a
     expect(tab.sockets).toBe(1);
   }
 });
+
+it("five tabs share a socket, and another one takes it over when its tab is closed", async () => {
+  const ledger = await here.ledger("shared");
+  const tabs: Tab[] = [];
+  for (let count = 0; count < TABS; count += 1) tabs.push(await here.liveTab(ledger, { shared: true }));
+  const leaders = () => tabs.filter(({ sockets }) => sockets > 0);
+  expect(leaders()).toHaveLength(1);
+  ledger.write();
+  for (const tab of tabs) await until("events come to each", 10_000, async () => (await tab.delivered()).length > 3);
+
+  const [leader] = leaders();
+  if (leader === undefined) throw new Error("one of them has the socket");
+  tabs.splice(tabs.indexOf(leader), 1);
+  await leader.page.close();
+  await until("another has opened a socket", 15_000, () => leaders().length > 0);
+  for (const tab of tabs) await tab.waitForLight("live");
+  for (const tab of tabs) await expectExactlyOnce(tab, ledger);
+  expect(leaders()).toHaveLength(1);
+});

@@ -11,7 +11,7 @@ import { until } from "../src/until";
 const here = scenario();
 const IMAGES = join(import.meta.dirname, "../../../docs/images");
 const MERCHANTS = ["salon-anna", "barber-ben"];
-const WIDE = { width: 1440, height: 900 };
+const WIDE = { width: 1280, height: 880 };
 const PHONE = { width: 390, height: 844 };
 
 async function shoot(page: Page, name: string): Promise<void> {
