@@ -55,7 +55,7 @@ type Message = { readonly by: string } & (
 type Without<T, K extends string> = T extends unknown ? Omit<T, K> : never;
 
 /** As `createClient`; where tabs cannot find each other each has a socket of its own. */
-export function createSharedClient<Events extends EventMap = EventMap>(options: RowcastOptions): RowcastClient<Events> {
+export function createSharedClient<Events extends object = EventMap>(options: RowcastOptions): RowcastClient<Events> {
   const p: Partial<Surroundings> & Pick<Surroundings, "now" | "random" | "setTimeout" | "clearTimeout"> = {
     now: () => Date.now(),
     random: () => Math.random(),

@@ -41,7 +41,7 @@ export function ConnectionStatus({ labels, className, style, children }: Connect
   // As wide as its longest word, whatever it says: nothing beside it moves.
   const width = Math.max(...[words.live, words.reconnecting, words.delayed].map((word) => word.length));
   return (
-    <span className={className} data-rowcast="" data-light={light} style={{ display: "inline-flex", alignItems: "center", gap: ".5em", ...style }}>
+    <span className={className} data-rowcast="" data-light={light} style={{ display: "inline-flex", alignItems: "baseline", gap: ".5em", ...style }}>
       <span
         aria-hidden="true"
         style={{ width: ".6em", height: ".6em", borderRadius: "50%", background: `var(--rowcast-${light}, ${COLOURS[light]})` }}

@@ -6,12 +6,25 @@ import { storeOf, StoreContext, type RegisteredEvents, type Store } from "./stor
 
 /** Options, or a client of the application's own: whoever makes a client starts and stops it. */
 export type RowcastProviderProps = { readonly children?: ReactNode } & (
-  | { readonly options: RowcastOptions; readonly client?: undefined }
-  | { readonly client: RowcastClient<RegisteredEvents>; readonly options?: undefined }
+  | {
+      readonly options: RowcastOptions;
+      /** `createClient` unless given; `createSharedClient`, of `@rowcast/client/shared`, is one socket for all tabs. Called once. */
+      readonly create?: Create;
+      readonly client?: undefined;
+    }
+  | { readonly client: RowcastClient<RegisteredEvents>; readonly options?: undefined; readonly create?: undefined }
 );
 
-export function RowcastProvider({ client, options, children }: RowcastProviderProps): ReactElement {
-  return client ? <Given client={client}>{children}</Given> : <Made options={options}>{children}</Made>;
+type Create = (options: RowcastOptions) => RowcastClient<RegisteredEvents>;
+
+export function RowcastProvider({ client, options, create = createClient, children }: RowcastProviderProps): ReactElement {
+  return client ? (
+    <Given client={client}>{children}</Given>
+  ) : (
+    <Made options={options} create={create}>
+      {children}
+    </Made>
+  );
 }
 
 function Given({ client, children }: { readonly client: RowcastClient<RegisteredEvents>; readonly children: ReactNode }): ReactElement {
@@ -19,8 +32,14 @@ function Given({ client, children }: { readonly client: RowcastClient<Registered
   return <StoreContext.Provider value={store}>{children}</StoreContext.Provider>;
 }
 
-function Made({ options, children }: { readonly options: RowcastOptions; readonly children: ReactNode }): ReactElement {
-  const [store] = useState<Store>(() => storeOf(createClient<RegisteredEvents>(options)));
+interface MadeProps {
+  readonly options: RowcastOptions;
+  readonly create: Create;
+  readonly children: ReactNode;
+}
+
+function Made({ options, create, children }: MadeProps): ReactElement {
+  const [store] = useState<Store>(() => storeOf(create(options)));
   const { client } = store;
   const mounted = useRef(false);
 

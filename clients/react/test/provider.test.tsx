@@ -96,6 +96,22 @@ test("options written inline connect once, however often they are rendered, and 
   expect(tokens).toEqual(["0", "20"]);
 });
 
+test("a client of another making is made, started and stopped like its own", async () => {
+  const made: FakeClient[] = [];
+  const create = (): FakeClient => {
+    const client = new FakeClient();
+    made.push(client);
+    return client;
+  };
+  const options = new Surroundings().options();
+  const app = () => <RowcastProvider options={options} create={() => create()} />;
+  const { rerender, unmount } = render(app());
+  rerender(app());
+  unmount();
+  await Promise.resolve();
+  expect(made.map(({ calls }) => calls)).toEqual([["setOptions", "start", "stop"]]);
+});
+
 test("another url connects there, and closes the old socket", async () => {
   const around = new Surroundings();
   const app = (url: string) => (
