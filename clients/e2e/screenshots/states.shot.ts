@@ -1,12 +1,13 @@
 /** The demo page live, reconnecting and delayed, in light and dark: pictures for the docs, to be looked at. */
 
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
 import { openDemo, pressBreak, type Board, type Light } from "../src/board";
 import { scenario } from "../src/scenario";
 import { until } from "../src/until";
+import { withPalette } from "./palette";
 
 const here = scenario();
 const IMAGES = join(import.meta.dirname, "../../../docs/images");
@@ -16,7 +17,7 @@ const PHONE = { width: 390, height: 844 };
 
 async function shoot(page: Page, name: string): Promise<void> {
   await mkdir(IMAGES, { recursive: true });
-  await page.screenshot({ path: join(IMAGES, `demo-${name}.png`), animations: "allow" });
+  await writeFile(join(IMAGES, `demo-${name}.png`), withPalette(await page.screenshot({ animations: "allow" })));
 }
 
 async function opened(scheme: "light" | "dark", size = WIDE): Promise<{ page: Page; boards: Board[] }> {
