@@ -1,6 +1,7 @@
 /**
  * Packs `@rowcast/client` and `@rowcast/react` as they would be published, and checks the tarballs: publint, whether the types
  * are right for every way to import them, what is in them, and how large the main entry is, minified as shipped and gzipped.
+ * And that every workspace can be built.
  *
  *     npm run build && npm run package-check
  */
@@ -21,6 +22,7 @@ const RELATIVE_IMPORT = /(?:from|import)\s*["'](\.[^"']+)["']/g;
 
 let failed = 0;
 
+checkWorkspaces();
 for (const [name, budget] of Object.entries(BUDGETS)) {
   const folder = mkdtempSync(join(tmpdir(), `rowcast-${name}-`));
   try {
@@ -31,6 +33,17 @@ for (const [name, budget] of Object.entries(BUDGETS)) {
 }
 console.log(failed === 0 ? "packages: all checks passed" : `packages: ${failed} checks failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** `npm run build --workspaces` ends with an error at the first workspace that has none. */
+function checkWorkspaces() {
+  const { workspaces } = manifest(".");
+  const lacking = workspaces.filter((name) => !manifest(name).scripts?.build);
+  report("every workspace has a build", lacking.length === 0, `none: ${lacking.join(", ")}`);
+}
+
+function manifest(folder) {
+  return JSON.parse(readFileSync(join(ROOT, folder, "package.json"), "utf8"));
+}
 
 function checkPackage(name, budget, folder) {
   if (!existsSync(join(ROOT, name, "dist"))) return report(`${name}: built`, false, "run `npm run build` first");
