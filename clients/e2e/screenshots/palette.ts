@@ -4,6 +4,8 @@ import { crc32, deflateSync, inflateSync } from "node:zlib";
 
 const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 const COLOURS = 256;
+/** Colours that are farther apart than this are told apart by anyone. */
+const DIFFERENT = 24 ** 2;
 
 interface Picture {
   readonly width: number;
@@ -16,7 +18,7 @@ export function withPalette(png: Buffer): Buffer {
   const { width, height, pixels } = decoded(png);
   const used = new Map<number, number>();
   for (const pixel of pixels) used.set(pixel, (used.get(pixel) ?? 0) + 1);
-  const palette = [...used].sort((one, other) => other[1] - one[1]).slice(0, COLOURS).map(([colour]) => colour);
+  const palette = chosen([...used].sort((one, other) => other[1] - one[1]).map(([colour]) => colour));
   const indices = new Map([...used.keys()].map((colour) => [colour, nearest(palette, colour)]));
 
   const rows = Buffer.alloc(height * (width + 1));
@@ -38,9 +40,23 @@ export function withPalette(png: Buffer): Buffer {
   ]);
 }
 
+/** Of colours by use: first those that differ from all before, so that a small red dot stays red, then the most used. */
+function chosen(colours: readonly number[]): number[] {
+  const palette: number[] = [];
+  for (const colour of colours) {
+    if (palette.length < COLOURS / 2 && palette.every((other) => distance(colour, other) > DIFFERENT)) palette.push(colour);
+  }
+  const rest = colours.filter((colour) => !palette.includes(colour));
+  return [...palette, ...rest.slice(0, COLOURS - palette.length)];
+}
+
 function nearest(palette: readonly number[], colour: number): number {
-  const distance = (other: number) => [16, 8, 0].reduce((sum, shift) => sum + (((colour >> shift) & 255) - ((other >> shift) & 255)) ** 2, 0);
-  return palette.reduce((best, other, index) => (distance(other) < distance(palette[best] ?? 0) ? index : best), 0);
+  return palette.reduce((best, other, index) => (distance(colour, other) < distance(colour, palette[best] ?? 0) ? index : best), 0);
+}
+
+/** Squared, in the space of the three channels. */
+function distance(one: number, other: number): number {
+  return [16, 8, 0].reduce((sum, shift) => sum + (((one >> shift) & 255) - ((other >> shift) & 255)) ** 2, 0);
 }
 
 function chunk(type: string, data: Buffer): Buffer {
