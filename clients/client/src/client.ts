@@ -137,7 +137,8 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
 
   const [restartPolling, isPolling, stopPolling] = poller(p, after, () => base, options, getToken, seenCursors, takePage, pollFailed, (at) => {
     nextPoll = at;
-    show();
+    // Who ends the polling shows what comes instead.
+    if (at < Infinity) show();
   });
 
   // ---- The machine
@@ -190,7 +191,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     if (final) {
       surroundings("removeEventListener");
       signal("refused");
-    } else show();
+    }
     return final;
   }
 
@@ -203,7 +204,6 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     attempting = silent = refreshing = false;
     connectedAt = 0;
     nextConnect = Infinity;
-    live = true;
   }
 
   function halt(): void {
@@ -214,7 +214,7 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
   function startPolling(): void {
     if (opts.polling === false) return;
     rewindRooms();
-    freshPage = true;
+    freshPage = live = true;
     restartPolling();
   }
 
@@ -356,7 +356,9 @@ export function createClient<Events extends object = EventMap>(given: RowcastOpt
     const mine = base;
     const answer = await p.fetch!(`${base}/v1/events`);
     const refusal = (await answer.json()) as Refusal;
-    if (answer.status !== 401 && running && mine === base && state !== "C") fault(answer.status, refusal);
+    if (answer.status === 401 || !running || mine !== base || state === "C") return;
+    fault(answer.status, refusal);
+    show();
   }
 
   /** An answer that is no page. What the application can mend about it is final. */

@@ -2,7 +2,7 @@
 
 import { expect, test, vi } from "vitest";
 import { createClient } from "../src/index";
-import { bench, connected } from "./support";
+import { bench, connected, type Bench } from "./support";
 
 test("nothing happens before the start", async () => {
   const { client, server, world } = bench();
@@ -246,6 +246,26 @@ test("the server's light shows, with its reason", async () => {
   await world.advance(2);
   expect(client.getStatus()).toMatchObject({ light: "live", reason: "" });
   expect(lights).toEqual(["live", "delayed", "live"]);
+});
+
+test.each([
+  ["a button", ({ client }: Bench) => client.reconnect()],
+  ["a refused token", ({ server }: Bench) => server.kill(4401)],
+  ["a loss", ({ server }: Bench) => server.kill()],
+  ["the switch", ({ server }: Bench) => server.switchOff(true)],
+] as const)("a light that was not live is never shown as live on the way, by %s", async (_, cause) => {
+  const made = await connected({}, {});
+  const { server, world, statuses } = made;
+  server.setLive(false, "redis");
+  await world.advance(10);
+  const before = statuses.length;
+  cause(made);
+  await world.advance(100);
+  expect(statuses.length).toBeGreaterThan(before);
+  for (const status of statuses.slice(before)) {
+    expect(status.light).not.toBe("live");
+    expect(status.transport).toBe(status.state === "CONNECTED" ? "websocket" : status.state === "DEGRADED" ? "polling" : null);
+  }
 });
 
 test("a welcome that is not live says so at once", async () => {
