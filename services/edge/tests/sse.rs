@@ -176,7 +176,9 @@ async fn a_drain_sends_streams_elsewhere_and_waits_for_them() -> Result<()> {
 async fn a_slow_reader_falls_back_to_the_log_loses_nothing_and_slows_nobody() -> Result<()> {
     let mut stage = Stage::new().await?;
     let mut leader = stage.leader().await?;
-    let edge = stage.edge(&[("EDGE__QUEUE_SIZE", "64KiB"), ("EDGE__RECENT_EVENTS", "16")]).await?;
+    // On a loaded machine the fast one needs a while, in which the slow one reads nothing.
+    let patient = ("EDGE__STALLED_TIMEOUT", "10m");
+    let edge = stage.edge(&[("EDGE__QUEUE_SIZE", "64KiB"), ("EDGE__RECENT_EVENTS", "16"), patient]).await?;
     let mut slow = edge.stream(&token(json!("m1")), &[], "").await?;
     slow.next_of("welcome").await?;
     let (mut fast, _) = edge.join(json!("m1"), json!({})).await?;

@@ -31,9 +31,6 @@ use error::Refusal;
 use origins::{Judgement, Origins};
 use reach::Reach;
 
-/// The longest `Last-Event-ID` that is read; it has the cursors of all rooms.
-const MAX_LAST_EVENT_ID: usize = 64 * 1024;
-
 /// What is served, and what is said everywhere else.
 pub fn routes(config: &mut web::ServiceConfig, local: &Local) {
     let base = local.shared.config.base_path.clone();
@@ -107,9 +104,9 @@ pub struct Entered {
 fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<Entered, Refusal> {
     let config = &local.shared.config;
     let id = request.headers().get("last-event-id").filter(|_| transport == Transport::EventStream);
-    let id =
-        id.and_then(|id| std::str::from_utf8(id.as_bytes()).ok()).filter(|id| id.len() <= MAX_LAST_EVENT_ID);
-    let ask = Ask::parse(request.query_string(), id, config.max_wait)?;
+    // No edge gave out what is not text; it leads to a resync like any other nonsense.
+    let id = id.map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let ask = Ask::parse(request.query_string(), id.as_deref(), config.max_wait)?;
     let identity = identity(local, request.headers(), &ask)?;
     if local.worker.borrow().is_draining() {
         return Err(Refusal::Draining);
