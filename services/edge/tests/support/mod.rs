@@ -337,12 +337,12 @@ impl Leader {
         Ok(all.query_async::<()>(&mut patient(server).await?).await?)
     }
 
-    /// Appends events in one pipeline.
+    /// Appends events, many in a pipeline.
     pub async fn append_all(&mut self, room: &str, event_type: &str, all: Vec<Value>) -> Result<Vec<String>> {
         self.append_each(event_type, all.into_iter().map(|data| (room, data)).collect()).await
     }
 
-    /// Appends events of any rooms in one pipeline.
+    /// Appends events of any rooms, many in a pipeline.
     pub async fn append_each(&mut self, event_type: &str, all: Vec<(&str, Value)>) -> Result<Vec<String>> {
         let texts = all.into_iter().map(|(room, data)| (room, data.to_string()));
         self.append_texts(event_type, texts.collect()).await
@@ -369,8 +369,11 @@ impl Leader {
             });
             ids.push(id.to_string());
         }
-        let replies = self.link.run(&commands).await?;
-        anyhow::ensure!(replies.iter().all(|reply| *reply == Reply::Done), "{replies:?}");
+        // A link waits two seconds for a pipeline, in which a loaded machine does not do any number of appends.
+        for some in commands.chunks(200) {
+            let replies = self.link.run(some).await?;
+            anyhow::ensure!(replies.iter().all(|reply| *reply == Reply::Done), "{replies:?}");
+        }
         Ok(ids)
     }
 }
