@@ -300,10 +300,23 @@ async fn websockets_are_refused_while_http_goes_on(dev: &DevFile, client: &mut C
     light(client, true).await
 }
 
+/// Shown at once, and acted on by the edges.
 async fn the_switch_is_turned(dev: &DevFile) -> Result<()> {
-    for (button, shown) in [("switch-off", "off"), ("switch-off", "off"), ("switch-on", "on")] {
+    let bearer = format!("Bearer {}", token(dev, json!("m1"), 600).await?);
+    let turns = [
+        ("switch-off", "off", "polling"),
+        ("switch-off", "off", "polling"),
+        ("switch-on", "on", "websocket"),
+    ];
+    for (button, shown, transport) in turns {
         press(dev, button).await?;
         assert_eq!(state(dev).await?["switch"], shown, "{button}");
+        wait_for(format!("{transport} by the edges"), SOON, || async {
+            let page = ask(&dev.url, "GET /v1/events", &[("Authorization", &bearer)], None).await?;
+            ensure!(page.status == 200 && page.json()?["transport"] == transport, "{page:?}");
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }
