@@ -1,5 +1,6 @@
 /** The demo page itself, by its buttons, while the shop goes on writing. */
 
+import axe from "axe-core";
 import type { Page } from "playwright-core";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { openDemo, pressBreak, Shop, type Board } from "../src/board";
@@ -68,6 +69,20 @@ it("whatever its buttons break, the lights say so, and both boards heal", async 
   for (const board of boards) await board.waitForLight("delayed", 20_000);
   await pressBreak(page, "allow-websockets");
   await expectBothExact();
+
+  await pressBreak(page, "switch-off");
+  for (const board of boards) await board.waitForLight("delayed", 25_000);
+  await pressBreak(page, "switch-on");
+  await expectBothExact();
+});
+
+it.each(["light", "dark"] as const)("it can be read and used by everyone, in its %s colours", async (colorScheme) => {
+  await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+  await pressBreak(page, "pause-listeners");
+  for (const board of boards) await board.waitForLight("delayed", 5_000);
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 200)).join(" ")}`)).toEqual([]);
 });
 
 it("a merchant's client is sent to polling, and its token ended, by its own buttons", async () => {

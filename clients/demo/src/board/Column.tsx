@@ -18,7 +18,7 @@ interface ColumnProps {
 export const Column = memo(function Column({ status, entries, count, loaded, onGone, onError }: ColumnProps) {
   const title = useId();
   return (
-    <section className="column" data-status={status} aria-labelledby={title}>
+    <div className="column" data-status={status}>
       <h3 id={title}>
         {NAMES[status]} <span className="count">{loaded ? count : "–"}</span>
       </h3>
@@ -28,6 +28,6 @@ export const Column = memo(function Column({ status, entries, count, loaded, onG
         ))}
         {loaded && entries.length === 0 && <li className="nothing">None</li>}
       </ul>
-    </section>
+    </div>
   );
 });
