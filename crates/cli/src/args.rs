@@ -85,6 +85,18 @@ Examples:
   rowcast publish m1 report.ready '{\"id\": 7}'
   jq -n '{id: 7}' | rowcast publish m1 report.ready -")]
     Publish(PublishArgs),
+    /// List what can be turned off and on at run time, or turn it.
+    #[command(after_help = "\
+The one switch is websocket: off, all clients poll, on every edge. It is the way back if sockets make trouble; nothing is \
+lost on the way there or back. It stays as it is until it is turned again, through restarts of everything.
+
+The database user is the schema's owner or a member of the role rowcast_operator.
+
+Examples:
+  rowcast switch
+  rowcast switch websocket off
+  rowcast switch websocket on --database-url postgres://app@127.0.0.1/shop")]
+    Switch(SwitchArgs),
     /// Print a signed token (HS256) for a client.
     #[command(after_help = "\
 Only the token goes to standard output.
@@ -282,6 +294,30 @@ pub struct PublishArgs {
     /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
+}
+
+/// Arguments of `switch`.
+#[derive(Debug, Args)]
+pub struct SwitchArgs {
+    /// The switch; without one, all are listed.
+    #[arg(requires = "state")]
+    pub name: Option<String>,
+    /// How it is to be.
+    pub state: Option<SwitchState>,
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Print the switches as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a switch can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum SwitchState {
+    On,
+    Off,
 }
 
 /// What a token says. Shared by `token` and `tail`.

@@ -53,8 +53,8 @@ pub(crate) fn explained(error: StoreError, url: &str) -> anyhow::Error {
                 "is the schema there, and up to date? `rowcast migrate` sees to it"
             }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                "connect as the table's owner (watch, unwatch), as a member of rowcast_publisher (publish), or as one who \
-                 may create schemas and roles (migrate)"
+                "connect as the table's owner (watch, unwatch), as a member of rowcast_publisher (publish) or rowcast_operator \
+                 (switch), or as one who may create schemas and roles (migrate)"
             }
             _ => "",
         },

@@ -12,6 +12,7 @@ pub mod dev;
 pub mod devfile;
 mod migrating;
 mod publish;
+mod switch;
 mod tail;
 pub mod token;
 mod types;
@@ -56,6 +57,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Adopt(args) => adopt::adopt(args, &mut out).await?,
         Command::Types(args) => types::types(args, &mut out).await?,
         Command::Publish(args) => publish::publish(args, &mut out).await?,
+        Command::Switch(args) => switch::switch(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,
         Command::Tail(args) => return tail::run(args, &mut out).await,
         Command::Dev(args) => return dev::run(args).await,

@@ -31,8 +31,8 @@ pub struct Metrics {
     pub redis_reads: IntCounterVec,
     /// Links to Redis that broke.
     pub redis_losses: IntCounter,
-    /// Sockets that were sent to polling.
-    pub sent_to_polling: IntCounter,
+    /// Sockets that were sent to polling, by when.
+    pub sent_to_polling: IntCounterVec,
     /// The version of the switches that are in force here.
     pub switches: IntGauge,
     /// Commit to this edge.
@@ -82,9 +82,10 @@ impl Metrics {
             )?,
             redis_losses: registry
                 .counter("rowcast_edge_redis_losses_total", "Links to Redis that broke.")?,
-            sent_to_polling: registry.counter(
+            sent_to_polling: registry.counter_vec(
                 "rowcast_edge_sent_to_polling_total",
-                "Sockets sent to polling, because sockets are switched off.",
+                "Sockets sent to polling because sockets are switched off: while open, or at sign_in.",
+                &["when"],
             )?,
             switches: registry.gauge(
                 "rowcast_edge_switches_version",

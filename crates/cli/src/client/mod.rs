@@ -213,6 +213,11 @@ impl Client {
             self.options.backoff.reset();
         }
         let known = CloseCode::ALL.into_iter().find(|known| Some(known.code()) == code);
+        if known == Some(CloseCode::SwitchedToPolling) {
+            // It has no other way in, and asks now and then whether sockets are switched on again.
+            self.asked_delay = None;
+            return Ok(Some(self.wait(reason, code)));
+        }
         match (known.map(CloseCode::reconnect), code) {
             (Some(Reconnect::Never), Some(code)) => return Err(ClientError::Refused { code, reason }),
             (Some(Reconnect::NewToken), Some(code)) => {

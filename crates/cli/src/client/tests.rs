@@ -209,6 +209,30 @@ async fn a_bye_sets_the_delay_before_the_next_attempt() {
 }
 
 #[tokio::test]
+async fn switched_off_sockets_are_asked_for_again_with_the_clients_own_patience() {
+    let edge = FakeEdge::start().await;
+    let mut client = edge.client(fixed());
+    let script = async {
+        let mut peer = edge.welcome(&[("m1", 4, false)]).await;
+        for _ in 0..3 {
+            peer.send(json!({ "op": "mode", "transport": "polling" })).await;
+            // An hour: whoever could poll would come back then, by another way.
+            peer.send(json!({ "op": "bye", "code": 4410, "reconnect_in_ms": 3_600_000 })).await;
+            peer.close(4410).await;
+            peer = edge.accept().await;
+        }
+        drop(peer);
+        let back = edge.welcome(&[("m1", 4, true)]).await;
+        assert_eq!(back.hello["resume"], json!({ "m1": cursor(4) }));
+    };
+    let (events, ()) = tokio::join!(drive(&mut client, 9), script);
+    let events = events.unwrap();
+    let off = |event: &&Event| matches!(event, Event::Disconnected { code: Some(4410), .. });
+    assert_eq!(events.iter().filter(off).count(), 3, "{events:?}");
+    assert!(matches!(events.last(), Some(Event::Welcome(_))), "{events:?}");
+}
+
+#[tokio::test]
 async fn a_refused_token_ends_a_client_that_has_no_other() {
     let edge = FakeEdge::start().await;
     let mut client = edge.client(fixed());
@@ -259,7 +283,7 @@ async fn an_expiring_token_is_refreshed_in_place() {
 #[tokio::test]
 async fn close_codes_decide_whether_a_client_comes_back() {
     for (code, comes_back) in
-        [(1012, true), (4008, true), (4429, true), (1011, true), (4403, false), (4410, false)]
+        [(1012, true), (4008, true), (4429, true), (1011, true), (4403, false), (4410, true)]
     {
         let edge = FakeEdge::start().await;
         let mut client = edge.client(fixed());

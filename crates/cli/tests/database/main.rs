@@ -6,5 +6,6 @@ mod configured;
 mod migrating;
 #[path = "../support/mod.rs"]
 mod support;
+mod switching;
 mod types;
 mod watching;

@@ -12,10 +12,11 @@ use rowcast_protocol::Switches;
 use super::{Connection, Transport, Worker, now};
 use crate::session::Now;
 
-/// How soon a client may come by polling: from a socket that was open, and in place of a welcome. The first have been
-/// spread over the window already; the others wait for their first data.
-const AFTER_OPEN: Duration = Duration::from_millis(1_000);
-const AFTER_SIGN_IN: Duration = Duration::from_millis(250);
+/// Whom a socket is taken from, for the metric, and how soon it may come by polling: from one that was open, and in
+/// place of a welcome. The first have been spread over the window already; the others wait for their first data.
+type Leaving = (&'static str, Duration);
+const OPEN: Leaving = ("open", Duration::from_millis(1_000));
+const SIGN_IN: Leaving = ("sign_in", Duration::from_millis(250));
 
 impl Worker {
     /// By what clients are to come at present, as pages and frames name it.
@@ -34,7 +35,7 @@ impl Worker {
             if switches.websocket {
                 connection.polls_at.set(None);
             } else if connection.session.borrow().is_joining() {
-                self.send_to_polling(connection, AFTER_SIGN_IN, now);
+                self.send_to_polling(connection, SIGN_IN, now);
             } else {
                 let moment = window.mul_f64(rand::rng().random_range(0.0..1.0));
                 connection.polls_at.set(Some(now.instant + moment));
@@ -46,7 +47,7 @@ impl Worker {
     pub(super) fn turns_away(&self, connection: &Rc<Connection>, now: Now) -> bool {
         let away = connection.transport == Transport::WebSocket && !self.switches.websocket;
         if away {
-            self.send_to_polling(connection, AFTER_SIGN_IN, now);
+            self.send_to_polling(connection, SIGN_IN, now);
         }
         away
     }
@@ -55,16 +56,16 @@ impl Worker {
     pub(super) fn send_away_when_due(&self, connection: &Rc<Connection>, now: Now) {
         let is_due = |at: Instant| now.instant >= at;
         if connection.polls_at.get().is_some_and(is_due) && connection.session.borrow().is_open() {
-            self.send_to_polling(connection, AFTER_OPEN, now);
+            self.send_to_polling(connection, OPEN, now);
         }
     }
 
-    fn send_to_polling(&self, connection: &Rc<Connection>, within: Duration, now: Now) {
+    fn send_to_polling(&self, connection: &Rc<Connection>, (when, within): Leaving, now: Now) {
         connection.polls_at.set(None);
         let reconnect_in = within.mul_f64(rand::rng().random_range(0.0..1.0));
         connection.session.borrow_mut().switch_to_polling(reconnect_in, now);
         connection.wake();
-        self.metrics.sent_to_polling.inc();
+        self.metrics.sent_to_polling.with_label_values(&[when]).inc();
     }
 }
 

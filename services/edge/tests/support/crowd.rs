@@ -149,7 +149,7 @@ impl Member {
                     let pause_ms = frame["reconnect_in_ms"].as_u64().context("a pause")?;
                     pause = Duration::from_millis(pause_ms);
                 }
-                Some("status" | "cursor") => {}
+                Some("status" | "cursor" | "mode") => {}
                 _ => bail!("{}: {frame}", self.room),
             }
         }

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use rowcast_bus::{BusConfig, Command, Keys, PublishLink, Reply, Retention};
 use rowcast_protocol::record::event_fragment;
-use rowcast_protocol::{Epoch, EventId, Heartbeat, Micros, Offset, Record, RecordKind, RoomName, StreamId};
+use rowcast_protocol::{
+    Epoch, EventId, Heartbeat, Micros, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
+};
 use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, http_get, wait_for};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -241,6 +243,8 @@ pub struct Leader {
     epoch: u64,
     heartbeats: JoinHandle<()>,
     says: watch::Sender<Heartbeat>,
+    /// The version of the switches that it last wrote, or tried to.
+    switches: u64,
 }
 
 impl Drop for Leader {
@@ -292,12 +296,47 @@ impl Leader {
                 let _next = tokio::time::timeout(Duration::from_millis(200), said.changed()).await;
             }
         });
-        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats, says })
+        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats, says, switches: 0 })
     }
 
     /// What it says from now on.
     pub fn say(&self, heartbeat: Heartbeat) {
         self.says.send_replace(heartbeat);
+    }
+
+    /// The next version of the switches that it writes.
+    pub fn know_switches(&mut self, next: u64) {
+        self.switches = next - 1;
+    }
+
+    /// Turns the sockets off or on, as the listener does: what it claims, writes, and then tells of.
+    pub async fn switch(&mut self, websocket: bool) -> Result<()> {
+        let found = self.link.identity().await?.claimed;
+        if found != Some(Epoch(self.epoch)) {
+            let claimed = self.link.claim(Epoch(self.epoch), found).await?;
+            anyhow::ensure!(claimed == Reply::Done, "{claimed:?}");
+        }
+        self.switches += 1;
+        let content = json!({ "websocket": websocket }).to_string();
+        let mirror = Mirror { sheet: Sheet::Switches, version: self.switches, content };
+        let replies = self.link.run(&[Command::Mirror(Epoch(self.epoch), mirror)]).await?;
+        anyhow::ensure!(replies == [Reply::Done], "{replies:?}");
+        self.says.send_modify(|heartbeat| heartbeat.switches = self.switches);
+        Ok(())
+    }
+
+    /// Another hand of the same leader, for what it does while it writes; its heartbeats are this one's.
+    pub async fn second(&self, url: &str) -> Result<Self> {
+        let link = PublishLink::connect(&bus(url), retention(1_000)).await?;
+        Ok(Self {
+            link,
+            rooms: HashMap::new(),
+            next: 0,
+            epoch: self.epoch,
+            heartbeats: tokio::spawn(std::future::ready(())),
+            says: self.says.clone(),
+            switches: self.switches,
+        })
     }
 
     /// Appends one event and returns its id.

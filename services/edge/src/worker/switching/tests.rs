@@ -143,7 +143,7 @@ fn switched_off_everybody_goes_within_the_window_each_at_a_moment_of_its_own() {
     bench.switch(OFF, Duration::ZERO);
     bench.worker.tick();
     assert!(open.iter().all(was_sent_away), "the window is over");
-    assert_eq!(bench.worker.metrics.sent_to_polling.get(), 100);
+    assert_eq!(bench.worker.metrics.sent_to_polling.with_label_values(&["open"]).get(), 100);
 }
 
 #[test]
