@@ -67,6 +67,20 @@ MUTANTS = [
         SCRIPTS,
     ),
     Mutant(
+        "the fence of what edges go by: only the leader whose claim stands writes it",
+        "crates/bus/src/mirror.lua",
+        "if known ~= ARGV[1] then return {1} end",
+        "",
+        SCRIPTS,
+    ),
+    Mutant(
+        "what edges go by stands in Redis before a heartbeat tells of it",
+        "services/listener/src/core.rs",
+        " || !self.publisher.mirrors.stand()",
+        "",
+        LISTENER,
+    ),
+    Mutant(
         "the grace of the doorbell: whoever may have found it silent is waited for",
         "services/listener/src/doorbell.rs",
         "self.state = State::Awaiting { writers, since: now };",
