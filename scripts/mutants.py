@@ -21,6 +21,7 @@ COPY = ROOT / "target" / "mutants"
 LISTENER = ["-p", "rowcast-listener", "--lib"]
 SCRIPTS = ["-p", "rowcast-bus", "--test", "scripts"]
 ROOMS = ["-p", "rowcast-edge", "--test", "room_model", "--test", "session_model"]
+PAGES = ["-p", "rowcast-edge", "--lib", "--", "http::page"]
 READING = ["-p", "rowcast-store", "--test", "it", "--", "model", "reading"]
 
 
@@ -150,6 +151,27 @@ MUTANTS = [
         "head.offset <= self.offset && head.offset >= then",
         "head.offset >= then",
         ROOMS,
+    ),
+    Mutant(
+        "pages: the session's own place counts only where all that was queued is in the page",
+        "services/edge/src/session.rs",
+        "let all_taken = self.phase == Phase::Open && self.queue.is_empty();",
+        "let all_taken = self.phase == Phase::Open;",
+        PAGES,
+    ),
+    Mutant(
+        "pages: who is owed a resync keeps its cursor until it has it",
+        "services/edge/src/http/reach.rs",
+        "if *resumed || place.cursor.is_none() {",
+        "if true {",
+        PAGES,
+    ),
+    Mutant(
+        "pages: what came before a resync is not in the page",
+        "services/edge/src/http/page.rs",
+        "        self.events.retain(|event| event.room != room);\n",
+        "",
+        PAGES,
     ),
 ]
 

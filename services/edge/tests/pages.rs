@@ -403,3 +403,27 @@ async fn whoever_hangs_up_leaves_its_rooms() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn pages_say_whether_sockets_are_switched_off_and_go_on_themselves() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mut leader = stage.leader().await?;
+    let edge = stage.edge(&[]).await?;
+    let token = token(json!("m1"));
+    let after = live(&edge, &token).await?;
+    let poll = edge.ask(&token, &[("after", &after), ("wait", "20")], &[]).await?;
+    let mut stream = edge.stream(&token, &[], "").await?;
+    stream.next_of("welcome").await?;
+    waiting(&edge, 1.0).await?;
+    for (on, transport) in [(false, "polling"), (true, "websocket")] {
+        leader.switch(on).await?;
+        wait_until("pages to say so", LIMIT, || async {
+            edge.page(&token, &[]).await.is_ok_and(|page| page["transport"] == transport)
+        })
+        .await?;
+    }
+    leader.append("m1", "t", json!(1)).await?;
+    assert_eq!(data(&poll.answer().await?.json()?), [json!(1)], "who waits by HTTP is not sent away");
+    assert_eq!(stream.next_of("event").await?.frame["data"], 1);
+    Ok(())
+}
