@@ -99,8 +99,7 @@ export class FakeServer {
     return this.rooms.get(name)!;
   }
 
-  token(room: string | readonly string[] = "m1", seconds = 3600, subject = "u1"): string {
-    const iat = this.now() / 1000;
+  token(room: string | readonly string[] = "m1", seconds = 3600, subject = "u1", iat = this.now() / 1000): string {
     const claims: Claims = { sub: subject, merchantId: room, iat, exp: iat + seconds };
     const text = Buffer.from(JSON.stringify({ ...claims, jti: this.world.random() })).toString("base64url");
     const token = `h.${text}.s`;

@@ -116,6 +116,29 @@ test("tokens that all end at the same moment are not replaced without pause", as
   expect(asked).toBeLessThan(40);
 });
 
+test("nor are tokens of a sign-in that ends at its moment, however often they are issued anew", async () => {
+  let asked = 0;
+  let server!: FakeServer;
+  let signedIn = 0;
+  const made = bench({ token: () => (asked++, server.token("m1", 3_600, "u1", signedIn)), heartbeat: false });
+  ({ server } = made);
+  signedIn = server.now() / 1000;
+  made.client.start();
+  await made.world.advance(HOUR - 1_000);
+  expect(asked).toBeLessThan(40);
+});
+
+test("a refresh that is not allowed is no end: the client signs in anew", async () => {
+  const made = bench();
+  made.client.start();
+  await made.world.advance(10);
+  for (const session of made.server.sessions) session.tell({ op: "token_expiring", in: 60 });
+  await made.world.advance(1);
+  made.server.kill(4403);
+  await made.world.until("again", () => made.server.auths.length === 2 && made.client.getStatus().state === "CONNECTED");
+  expect(made.client.getStatus().error).toBeNull();
+});
+
 test("a source that has no newer token yet is asked again before the end", async () => {
   let server!: FakeServer;
   let token = "";
