@@ -51,10 +51,10 @@ impl Hub {
             tracing::info!(version, websocket = switches.websocket, "switches");
         }
         self.switches = Some(switches);
+        self.judge_ready();
         for worker in 0..self.workers.len() {
             self.tell_switches(worker).await;
         }
-        self.judge_ready();
         for (name, join) in std::mem::take(&mut self.early) {
             self.join(name, join).await;
         }
