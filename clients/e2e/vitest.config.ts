@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: "src/setup.ts",
     // One running system, which the scenarios break: one at a time.
     fileParallelism: false,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
   },
 });
