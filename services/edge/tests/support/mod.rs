@@ -409,7 +409,7 @@ impl Leader {
             ids.push(id.to_string());
         }
         // A link waits two seconds for a pipeline, in which a loaded machine does not do any number of appends.
-        for some in commands.chunks(200) {
+        for some in commands.chunks(50) {
             let replies = self.link.run(some).await?;
             anyhow::ensure!(replies.iter().all(|reply| *reply == Reply::Done), "{replies:?}");
         }
