@@ -153,8 +153,8 @@ def first_line(message):
 
 
 def with_status(step, status, outcomes, begun):
-    """A run that failed has a failure, even where no suite tells of one."""
-    if status != 0 and not any(outcome.failed for outcome in outcomes):
+    """A run that failed has a failure, even where no suite tells of one; one that was killed has left something out."""
+    if status is None or status != 0 and not any(outcome.failed for outcome in outcomes):
         outcomes.append(Outcome(describe(step, status), 0, 1, time.monotonic() - begun))
     return outcomes
 
