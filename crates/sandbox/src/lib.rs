@@ -27,7 +27,7 @@ pub use binaries::{
 };
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
-pub use http::http_get;
+pub use http::{http_get, metric};
 pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use ports::{free_port, on_a_port};
 pub use postgres::{Connection, Postgres, PostgresOptions};

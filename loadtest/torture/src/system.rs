@@ -11,7 +11,7 @@ use rowcast_cli::dev::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
 use rowcast_cli::dev::say::Say;
 use rowcast_cli::token::Claims;
 use rowcast_sandbox::{
-    Connection, Folder, Link, Persistence, Postgres, Proxy, Redis, RedisOptions, Signal, bin, http_get,
+    Connection, Folder, Link, Persistence, Postgres, Proxy, Redis, RedisOptions, Signal, bin, metric,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -164,8 +164,8 @@ impl Node {
 
     /// Whether this listener says that it leads. One that is stopped says nothing.
     pub(crate) async fn leads(&self) -> bool {
-        let answer = timeout(Duration::from_millis(200), http_get(&self.admin, "/metrics")).await;
-        matches!(answer, Ok(Ok((200, text))) if text.lines().any(|line| line == "rowcast_listener_leader 1"))
+        let leads = metric(&self.admin, "rowcast_listener_leader", "");
+        matches!(timeout(Duration::from_millis(200), leads).await, Ok(Ok(1.0)))
     }
 
     /// SIGKILL, and started again a second later. `killed` is called in between.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rowcast_sandbox::{
-    Connection, Folder, Launch, Postgres, PostgresOptions, Process, Redis, RedisOptions, Signal, http_get,
+    Connection, Folder, Launch, Postgres, PostgresOptions, Process, Redis, RedisOptions, Signal, metric,
     wait_for,
 };
 
@@ -109,8 +109,8 @@ impl Bench {
             .wait_ready(PATIENCE, || async {
                 let text = std::fs::read_to_string(&ports)?;
                 let admin = text.split('"').find(|part| part.starts_with("127.")).context("an admin port")?;
-                let (_, body) = http_get(admin, "/metrics").await?;
-                anyhow::ensure!(body.contains("rowcast_listener_leader 1"), "it does not lead");
+                let leads = metric(admin, "rowcast_listener_leader", "").await? == 1.0;
+                anyhow::ensure!(leads, "it does not lead");
                 anyhow::Ok(())
             })
             .await?;

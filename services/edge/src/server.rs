@@ -23,9 +23,9 @@ use rustix::net::sockopt;
 use tokio::sync::mpsc;
 
 use crate::auth::Verifier;
+use crate::http;
 use crate::http::error::Refusal;
 use crate::http::origins::{Judgement, Origins};
-use crate::http::{self};
 use crate::hub::CHANNEL;
 use crate::metrics::Metrics;
 use crate::session::SessionLimits;
@@ -72,6 +72,14 @@ pub struct Shared {
     pub to_hub: mpsc::Sender<ToHub>,
     /// Clients of this edge: open sockets and streams, and requests that are being answered.
     pub open: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    /// Whether this edge has as many clients as it may.
+    pub fn is_full(&self) -> bool {
+        let most = self.config.max_connections;
+        most > 0 && self.open.load(Ordering::Relaxed) >= most
+    }
 }
 
 /// One worker thread's part: its sessions and what all share.
@@ -252,8 +260,7 @@ fn refusal(shared: &Shared, request: &Request) -> Option<Refusal> {
     if let Err(error) = ws::verify_handshake(request.head()) {
         return Some(Refusal::Malformed(error.to_string().into()));
     }
-    let full = config.max_connections > 0 && shared.open.load(Ordering::Relaxed) >= config.max_connections;
-    full.then_some(Refusal::Limit)
+    shared.is_full().then_some(Refusal::Limit)
 }
 
 fn handshake(request: &Request) -> Response<String> {

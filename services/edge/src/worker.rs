@@ -222,9 +222,7 @@ impl Worker {
     ) -> Rc<Connection> {
         let limits = SessionLimits { silence: None, ..self.limits };
         let connection = self.open(transport, limits, now());
-        let identity = self.intern(identity);
-        let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
-        self.carry_out(&connection, effects);
+        self.let_in(&connection, identity, resume, types);
         connection
     }
 
@@ -309,14 +307,22 @@ impl Worker {
         let known = judged.is_ok();
         match judged {
             Ok(_) if self.turns_away(connection, now) => {}
-            Ok(identity) => {
-                let identity = self.intern(identity);
-                let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
-                self.carry_out(connection, effects);
-            }
+            Ok(identity) => self.let_in(connection, identity, resume, types),
             Err(fault) => self.refuse(connection, fault, now),
         }
         known
+    }
+
+    fn let_in(
+        &mut self,
+        connection: &Rc<Connection>,
+        identity: Identity,
+        resume: &BTreeMap<String, String>,
+        types: Option<&[String]>,
+    ) {
+        let identity = self.intern(identity);
+        let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
+        self.carry_out(connection, effects);
     }
 
     fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {

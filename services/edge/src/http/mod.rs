@@ -12,7 +12,6 @@ pub mod sse;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use actix_http::header::{self, HeaderMap};
 use actix_web::body::{BoxBody, MessageBody};
@@ -111,7 +110,7 @@ fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<E
     if local.worker.borrow().is_draining() {
         return Err(Refusal::Draining);
     }
-    if config.max_connections > 0 && local.shared.open.load(Ordering::Relaxed) >= config.max_connections {
+    if local.shared.is_full() {
         return Err(Refusal::Limit);
     }
     let resume = ask.resume(&identity.rooms);

@@ -15,7 +15,7 @@ use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{
     Epoch, EventId, Heartbeat, Micros, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
 };
-use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, http_get, wait_for};
+use rowcast_sandbox::{Folder, Launch, Process, Redis, RedisOptions, http_get, metric, wait_for};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -110,9 +110,7 @@ impl Edge {
 
     /// A metric's value, summed over its labels that contain `label`.
     pub async fn metric(&self, name: &str, label: &str) -> Result<f64> {
-        let text = self.admin_page("/metrics").await?.1;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        lines.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()?)).sum()
+        metric(&self.admin, name, label).await
     }
 
     /// Status and body of a page of the admin port.

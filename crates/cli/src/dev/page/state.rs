@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use futures_util::future::join_all;
-use rowcast_sandbox::http_get;
+use rowcast_sandbox::metric;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
@@ -95,18 +95,13 @@ async fn listener(controls: &Controls, number: usize, admin: &str) -> Listener {
 }
 
 /// A number from a server's metrics, over all labels; nothing where it does not answer.
-async fn number_of(controls: &Controls, place: Place, admin: &str, metric: &str) -> Option<u64> {
+async fn number_of(controls: &Controls, place: Place, admin: &str, name: &str) -> Option<u64> {
     if controls.board().condition(place) != Condition::Up {
         return None;
     }
     let address = admin.strip_prefix("http://").unwrap_or(admin);
-    let asked = tokio::time::timeout(PATIENCE, http_get(address, "/metrics")).await;
-    let (_, text) = asked.ok()?.ok().filter(|(status, _)| *status == 200)?;
-    let values = text.lines().filter_map(|line| {
-        let (name, value) = line.rsplit_once(' ')?;
-        (name.split('{').next() == Some(metric)).then(|| value.parse::<u64>().ok()).flatten()
-    });
-    Some(values.sum())
+    let asked = tokio::time::timeout(PATIENCE, metric(address, name, "")).await;
+    Some(asked.ok()?.ok()? as u64)
 }
 
 async fn answers(address: &str) -> bool {
