@@ -17,6 +17,8 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /** Bytes of the main entry that a page loads; a kB has 1,000. */
 const BUDGETS = { client: 6_000, react: 1_500 };
+/** Of `@rowcast/client/shared`, on top of the main entry. */
+const SHARED_BUDGET = 2_000;
 
 const RELATIVE_IMPORT = /(?:from|import)\s*["'](\.[^"']+)["']/g;
 
@@ -66,8 +68,18 @@ function checkPackage(name, budget, folder) {
 
   const unpacked = run("tar", ["-xzf", tarball, "-C", folder]);
   if (unpacked.status !== 0) return report(`${name}: tar`, false, unpacked.output);
-  const size = gzipSync(loaded(join(folder, "package", "dist", "index.mjs")), { level: 9 }).length;
+  const main = loaded(join(folder, "package", "dist", "index.mjs"));
+  weigh(name, main, budget);
+  if (name === "client") weigh("client/shared", without(main, loaded(join(folder, "package", "dist", "shared.mjs"))), SHARED_BUDGET);
+}
+
+function weigh(name, paths, budget) {
+  const size = gzipSync(Buffer.concat(paths.map((path) => readFileSync(path))), { level: 9 }).length;
   report(`${name}: ${kilobytes(size)} of ${kilobytes(budget)} min+gzip`, size <= budget, "over its budget");
+}
+
+function without(some, all) {
+  return all.filter((path) => !some.includes(path));
 }
 
 /** What a page loads for this entry: it, and the chunks that it imports, without other packages. */
@@ -75,7 +87,7 @@ function loaded(entry) {
   const seen = new Set([entry]);
   for (const path of seen)
     for (const [, to] of readFileSync(path, "utf8").matchAll(RELATIVE_IMPORT)) seen.add(join(dirname(path), to));
-  return Buffer.concat([...seen].map((path) => readFileSync(path)));
+  return [...seen];
 }
 
 function run(command, args) {

@@ -1,7 +1,7 @@
-/** A running `rowcast dev`: started, read and stopped. What is done to it is in `system.ts`. */
+/** A running `rowcast dev`, for the contract's tests and the browser's: started, read and stopped. What is done to it is theirs. */
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, readFileSync } from "node:fs";
 import { access, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -25,15 +25,15 @@ export interface Dev {
 const READY = 60_000;
 const STOPPED = 20_000;
 
-/** Starts one in a folder of its own; resolves when its dev.json is there. */
-export async function startDev(): Promise<Dev> {
-  const binary = join(process.env["ROWCAST_BIN_DIR"] ?? resolve(import.meta.dirname, "../../../target/debug"), "rowcast");
+/** Starts one with these options in a folder of its own; resolves when its dev.json is there. */
+export async function startDev(...options: string[]): Promise<Dev> {
+  const binary = join(process.env["ROWCAST_BIN_DIR"] ?? resolve(import.meta.dirname, "../../target/debug"), "rowcast");
   await access(binary).catch(() => {
     throw new Error(`${binary} is not there: cargo build --workspace --bins, or set ROWCAST_BIN_DIR`);
   });
-  const folder = await mkdtemp(join(tmpdir(), "rowcast-e2e-"));
+  const folder = await mkdtemp(join(tmpdir(), "rowcast-clients-"));
   const log = join(folder, "dev.log");
-  const child = spawn(binary, ["dev", "--dir", folder, "--listeners", "2", "--edges", "2", "--restart-after", "1"], {
+  const child = spawn(binary, ["dev", "--dir", folder, ...options], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const output = createWriteStream(log);
@@ -46,10 +46,11 @@ export async function startDev(): Promise<Dev> {
   try {
     await until(`rowcast dev is ready (its output: ${log})`, READY, async () => {
       if (child.exitCode !== null) throw new Error(`rowcast dev ended by itself:\n${await readFile(log, "utf8")}`);
-      return readDev(folder).then(
-        () => true,
-        () => false,
-      );
+      try {
+        return Boolean(readDev(folder));
+      } catch {
+        return false;
+      }
     });
   } catch (error) {
     await end(child);
@@ -59,8 +60,8 @@ export async function startDev(): Promise<Dev> {
 }
 
 /** Its dev.json as it is now: a process that was started again has another pid. */
-export async function readDev(folder: string): Promise<DevFile> {
-  return JSON.parse(await readFile(join(folder, "dev.json"), "utf8")) as DevFile;
+export function readDev(folder: string): DevFile {
+  return JSON.parse(readFileSync(join(folder, "dev.json"), "utf8")) as DevFile;
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -1,4 +1,4 @@
-/** Waiting for conditions. */
+/** Waiting for conditions, for the tests that have a system running. */
 
 const LOOK_EVERY = 25;
 

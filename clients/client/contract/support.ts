@@ -1,28 +1,16 @@
 /** A whole Rowcast on this machine for the contract's tests: `rowcast dev`, its tokens, its database. */
 
-import { spawn, type ChildProcess } from "node:child_process";
 import { createHmac, randomUUID } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
 import pg from "pg";
 import { WebSocket as NodeSocket } from "ws";
+import { readDev, startDev, type DevFile } from "../../testing/dev";
+import { until as untilWithin } from "../../testing/until";
 import { createClient } from "../src/index";
 import type { AnyEvent, EventMap, Platform, RowcastClient, RowcastOptions } from "../src/index";
 
-const BINARIES = resolve(process.env.ROWCAST_BIN_DIR ?? join(__dirname, "../../../target/debug"));
-
-export interface Installation {
-  readonly url: string;
-  readonly database_url: string;
-  readonly jwt_secret: string;
-  readonly edges: readonly { readonly url: string; readonly admin: string; readonly pid: number }[];
-  readonly listeners: readonly { readonly admin: string; readonly pid: number }[];
-}
-
 export interface Rowcast {
   /** What runs at this moment. */
-  installation(): Installation;
+  installation(): DevFile;
   readonly database: pg.Client;
   token(room: string | readonly string[], seconds: number, subject?: string): string;
   /** A committed row of the room, and its note. */
@@ -32,31 +20,17 @@ export interface Rowcast {
 
 /** Waits until something is so. */
 export async function until(what: string, check: () => boolean | Promise<boolean>, ms = 30_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (!(await check())) {
-    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
-    await new Promise((done) => setTimeout(done, 20));
-  }
+  await untilWithin(what, ms, check);
 }
 
 export async function startRowcast(...options: string[]): Promise<Rowcast> {
-  const dir = mkdtempSync(join(tmpdir(), "rowcast-contract-"));
-  const said: string[] = [];
-  const dev = spawn(join(BINARIES, "rowcast"), ["dev", "--no-demo", "--dir", dir, ...options], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  for (const stream of [dev.stdout, dev.stderr]) stream.on("data", (data: Buffer) => said.push(data.toString()));
-  const file = join(dir, "dev.json");
-  const installation = (): Installation => JSON.parse(readFileSync(file, "utf8")) as Installation;
+  const dev = await startDev("--no-demo", ...options);
+  const installation = (): DevFile => readDev(dev.folder);
   let database: pg.Client;
   try {
-    await until("rowcast dev is ready", () => {
-      if (dev.exitCode !== null) throw new Error(`rowcast dev ended: ${said.join("")}`);
-      return existsSync(file);
-    }, 60_000);
     database = await watchedTable(installation().database_url);
   } catch (error) {
-    await ended(dev);
+    await dev.stop();
     throw error;
   }
   return {
@@ -68,8 +42,7 @@ export async function startRowcast(...options: string[]): Promise<Rowcast> {
     },
     async stop() {
       await database.end();
-      await ended(dev);
-      rmSync(dir, { recursive: true, force: true });
+      await dev.stop();
     },
   };
 }
@@ -82,13 +55,6 @@ async function watchedTable(url: string): Promise<pg.Client> {
   );
   await database.query("SELECT rowcast.watch('public.contract_notes', 'room', type => 'note')");
   return database;
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return;
-  const end = new Promise((done) => child.once("exit", done));
-  child.kill("SIGINT");
-  await end;
 }
 
 function sign(secret: string, room: string | readonly string[], seconds: number, subject: string): string {

@@ -5,13 +5,19 @@ import { connected } from "./support";
 import { FakeServer } from "./server";
 import { Tab, World } from "./world";
 
-test("a warning that speaks of the old token, while another tab's newer one is on its way, asks for no third", async () => {
+/** A connected client whose token stands in the storage of its tab, and how it would get another. */
+async function withStoredToken() {
   const world = new World();
   const server = new FakeServer(world);
   const tab = new Tab(world, server);
   const refresh = vi.fn(async () => server.token());
   tab.origin.storage.write(tab, "token", server.token());
   await connected({ token: { storage: "local", key: "token", refresh } }, { tab });
+  return { world, server, tab, refresh };
+}
+
+test("a warning that speaks of the old token, while another tab's newer one is on its way, asks for no third", async () => {
+  const { world, server, tab, refresh } = await withStoredToken();
   const [session] = server.sessions;
 
   // Another tab was first: its token is found, and sent. The server's warning is on its way meanwhile.
@@ -27,12 +33,7 @@ test("a warning that speaks of the old token, while another tab's newer one is o
 });
 
 test("the news of a token that has been found in the storage already asks for no third", async () => {
-  const world = new World();
-  const server = new FakeServer(world);
-  const tab = new Tab(world, server);
-  const refresh = vi.fn(async () => server.token());
-  tab.origin.storage.write(tab, "token", server.token());
-  await connected({ token: { storage: "local", key: "token", refresh } }, { tab });
+  const { world, server, tab, refresh } = await withStoredToken();
 
   // The warning makes it look: another tab's token is there. The browser's news of it comes afterwards.
   const token = server.token();

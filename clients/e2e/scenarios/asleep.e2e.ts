@@ -5,7 +5,7 @@ import { expectExactlyOnce } from "../src/exactly";
 import { frozen, rendererOf } from "../src/renderer";
 import { scenario } from "../src/scenario";
 import { killEdges } from "../src/system";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 

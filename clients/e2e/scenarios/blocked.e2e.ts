@@ -5,7 +5,7 @@ import { openTab } from "../src/browser";
 import { expectExactlyOnce } from "../src/exactly";
 import { scenario } from "../src/scenario";
 import { breakIt } from "../src/system";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 

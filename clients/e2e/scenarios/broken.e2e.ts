@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { expectExactlyOnce } from "../src/exactly";
 import { scenario } from "../src/scenario";
 import { breakIt, killEdges } from "../src/system";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 

@@ -5,7 +5,7 @@ import type { Page } from "playwright-core";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { openDemo, pressBreak, Shop, type Board } from "../src/board";
 import { scenario } from "../src/scenario";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 const MERCHANTS = ["salon-anna", "barber-ben"];

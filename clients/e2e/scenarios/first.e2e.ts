@@ -6,7 +6,7 @@ import { expectExactlyOnce } from "../src/exactly";
 import { scenario } from "../src/scenario";
 import { dev } from "../src/system";
 import { signedToken } from "../src/token";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 

@@ -5,7 +5,7 @@ import type { Tab } from "../src/browser";
 import { expectExactlyOnce } from "../src/exactly";
 import { scenario } from "../src/scenario";
 import { tokenFor } from "../src/token";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 
 const here = scenario();
 

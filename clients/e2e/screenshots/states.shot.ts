@@ -6,7 +6,7 @@ import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
 import { openDemo, pressBreak, type Board, type Light } from "../src/board";
 import { scenario } from "../src/scenario";
-import { until } from "../src/until";
+import { until } from "../../testing/until";
 import { withPalette } from "./palette";
 
 const here = scenario();

@@ -2,8 +2,9 @@
 
 import type { Locator, Page } from "playwright-core";
 import pg from "pg";
-import { dev, type BreakName } from "./system";
-import { until } from "./until";
+import type { BreakName } from "../../demo/src/api";
+import { dev } from "./system";
+import { until } from "../../testing/until";
 
 export type Light = "live" | "reconnecting" | "delayed";
 

@@ -6,7 +6,7 @@ import { chromium, type Browser, type BrowserContext, type Page } from "playwrig
 import type { Surface, Wishes } from "../fixture/surface";
 import { FIXTURE_PATH, serveFixture } from "./fixture";
 import { dev } from "./system";
-import { until } from "./until";
+import { until } from "../../testing/until";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 

@@ -3,7 +3,7 @@
 import { expect } from "vitest";
 import type { Tab } from "./browser";
 import type { Ledger } from "./ledger";
-import { until } from "./until";
+import { until } from "../../testing/until";
 
 /**
  * Stops writing, waits until the page shows what is committed, and looks for anything twice. Resyncs other than that of

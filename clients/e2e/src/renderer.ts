@@ -4,7 +4,7 @@
  */
 
 import type { Browser, Page } from "playwright-core";
-import { until } from "./until";
+import { until } from "../../testing/until";
 
 interface ProcessInfo {
   readonly id: number;

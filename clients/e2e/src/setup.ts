@@ -2,7 +2,7 @@
 
 import type { TestProject } from "vitest/node";
 import { buildFixture } from "./fixture";
-import { startDev } from "./dev";
+import { startDev } from "../../testing/dev";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -15,7 +15,7 @@ declare module "vitest" {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const fixture = await buildFixture();
-  const dev = await startDev();
+  const dev = await startDev("--listeners", "2", "--edges", "2", "--restart-after", "1");
   project.provide("devFolder", dev.folder);
   project.provide("fixtureFolder", fixture);
   return dev.stop;

@@ -1,29 +1,11 @@
 /** What scenarios do to the running system, and what they ask it. */
 
 import { inject } from "vitest";
-import { readDev, type DevFile } from "./dev";
-import { until } from "./until";
+import type { BreakName, System } from "../../demo/src/api";
+import { readDev, type DevFile } from "../../testing/dev";
+import { until } from "../../testing/until";
 
-/** `/demo/state` */
-export interface SystemState {
-  readonly edges: readonly { readonly name: string; readonly up: boolean; readonly connections: number }[];
-  readonly listeners: readonly { readonly name: string; readonly up: boolean; readonly leader: boolean; readonly paused: boolean }[];
-  readonly websockets: "open" | "blocked";
-  readonly switch: "on" | "off";
-  readonly redis: { readonly up: boolean };
-}
-
-export type BreakName =
-  | "kill-edge"
-  | "pause-listeners"
-  | "resume-listeners"
-  | "restart-redis"
-  | "block-websockets"
-  | "allow-websockets"
-  | "switch-off"
-  | "switch-on";
-
-export function dev(): Promise<DevFile> {
+export async function dev(): Promise<DevFile> {
   return readDev(inject("devFolder"));
 }
 
@@ -34,11 +16,11 @@ export async function breakIt(name: BreakName): Promise<void> {
   if (!response.ok) throw new Error(`${name}: ${response.status} ${await response.text()}`);
 }
 
-export async function state(): Promise<SystemState> {
+export async function state(): Promise<System> {
   const { url } = await dev();
   const response = await fetch(`${url}/demo/state`);
   if (!response.ok) throw new Error(`/demo/state: ${response.status} ${await response.text()}`);
-  return (await response.json()) as SystemState;
+  return (await response.json()) as System;
 }
 
 /** Kills every edge, so that no client is spared. They are started again. */
