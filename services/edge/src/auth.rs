@@ -13,6 +13,10 @@ const MAX_ROOMS: usize = 256;
 pub struct Identity {
     /// `sub`; a refresh must have the same.
     pub subject: Option<String>,
+    /// `jti`.
+    pub token_id: Option<String>,
+    /// `iat`; a token without one counts as old as can be wherever its age is asked for.
+    pub issued_at: Option<Micros>,
     /// The rooms, sorted, at least one.
     pub rooms: Vec<RoomName>,
     /// What the token may see, whatever the client asks for.
@@ -126,6 +130,8 @@ impl Verifier {
         }
         Ok(Identity {
             subject: claims.get("sub").and_then(Value::as_str).map(str::to_owned),
+            token_id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
+            issued_at: claims.get("iat").and_then(numeric_date),
             rooms: claims.get(&self.room_claim).and_then(rooms).ok_or(TokenFault::NoRoom)?,
             types: claims.get("types").map_or_else(TypeFilter::all, allowed_types),
             expires_at,

@@ -41,6 +41,8 @@ fn room(n: usize) -> RoomName {
 fn identity(rooms: &[usize]) -> Identity {
     Identity {
         subject: Some("user".into()),
+        token_id: None,
+        issued_at: None,
         rooms: rooms.iter().map(|n| room(*n)).collect(),
         types: TypeFilter::all(),
         expires_at: Micros(i64::MAX),

@@ -99,6 +99,8 @@ impl World {
         let mut reach = Reach::new(&rooms(), &brought);
         let identity = Identity {
             subject: None,
+            token_id: None,
+            issued_at: None,
             rooms: rooms().to_vec(),
             types: TypeFilter::all(),
             expires_at: Micros(i64::MAX),
