@@ -1,0 +1,5 @@
+"""The guards of SECURITY.md's section Frames, messages and requests."""
+
+from . import Mutant
+
+MUTANTS: list[Mutant] = []

@@ -1,0 +1,5 @@
+"""The guards of SECURITY.md's section Limits and addresses."""
+
+from . import Mutant
+
+MUTANTS: list[Mutant] = []

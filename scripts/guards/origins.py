@@ -1,0 +1,5 @@
+"""The guards of SECURITY.md's section Origins."""
+
+from . import Mutant
+
+MUTANTS: list[Mutant] = []

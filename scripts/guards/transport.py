@@ -1,0 +1,5 @@
+"""The guards of SECURITY.md's section Transport."""
+
+from . import Mutant
+
+MUTANTS: list[Mutant] = []
