@@ -28,8 +28,13 @@ def cargo(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def copy_tree() -> None:
-    """The files as they are now; one that has not changed keeps its time, so that nothing is built twice."""
+    """The files as they are now, beside the tools that setup has brought; one that has not changed keeps its time, so that nothing
+    is built twice."""
     tree = COPY / "tree"
+    tools = COPY / "target" / "tools"
+    tools.parent.mkdir(parents=True, exist_ok=True)
+    if not tools.exists():
+        tools.symlink_to(ROOT / "target" / "tools")
     files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
     wanted = {name for name in files if name and (ROOT / name).is_file()}
     for stale in [path for path in tree.rglob("*") if path.is_file() and str(path.relative_to(tree)) not in wanted]:
