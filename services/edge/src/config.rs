@@ -55,6 +55,9 @@ pub struct EdgeConfig {
     /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets, event streams and waiting requests on this edge, 20000; one more is
     /// answered 503. 0 sets no limit.
     pub max_connections: usize,
+    /// `ROWCAST_EDGE__MAX_PENDING`: connections that carry nobody, 4096: in a handshake, not signed in yet, or kept
+    /// alive between requests. One more, and the one that has waited longest is cut. 0 sets no limit.
+    pub max_pending: usize,
     /// `ROWCAST_EDGE__ALLOWED_ORIGINS`: from which origins browsers may come, by sockets and by HTTP:
     /// `https://app.example.com`, `https://*.example.com` (its subdomains), or `*`. Empty by default: sockets may come from
     /// anywhere, and pages of other origins cannot read what HTTP answers. With a list, the edge's own origin has to be on it too.
@@ -127,6 +130,7 @@ impl Default for EdgeConfig {
             base_path: String::new(),
             workers: 0,
             max_connections: 20_000,
+            max_pending: 4_096,
             allowed_origins: Vec::new(),
             max_wait: Duration::from_secs(30),
             max_message: 64 * 1024,

@@ -4,6 +4,7 @@
 //! is the next one; the [`worker`]s with sessions there queue the same frame for each [`session`]; each
 //! [`socket`] writes what is queued. Rooms, sessions, the [`light`] and framing ([`wire`]) are without IO.
 
+pub mod accept;
 pub mod auth;
 mod client_metrics;
 pub mod config;

@@ -40,6 +40,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     sign_ins: IntCounterVec,
     handshakes: IntCounterVec,
+    limited: IntCounterVec,
     closes: IntCounterVec,
     http_requests: IntCounterVec,
     clients: ClientMetrics,
@@ -106,6 +107,11 @@ impl Metrics {
                 "WebSocket handshakes, by HTTP status.",
                 &["status"],
             )?,
+            limited: registry.counter_vec(
+                "rowcast_edge_limited_total",
+                "Connections, requests and sockets that were refused or ended by a limit, by which.",
+                &["limit"],
+            )?,
             closes: registry.counter_vec(
                 "rowcast_edge_closes_total",
                 "Sockets and event streams that ended, by the close code sent; `peer` where none was.",
@@ -148,6 +154,11 @@ impl Metrics {
     /// A handshake was answered.
     pub fn handshake(&self, status: u16) {
         self.handshakes.with_label_values(&[&status.to_string()]).inc();
+    }
+
+    /// What a limit refuses or ends.
+    pub fn limited(&self, limit: &str) -> IntCounter {
+        self.limited.with_label_values(&[limit])
     }
 
     /// A request for events was answered.

@@ -13,6 +13,7 @@ use rowcast_process::shutdown::Signal;
 use rowcast_process::supervise::Tasks;
 use tokio::sync::mpsc;
 
+use crate::accept::pending::PendingCount;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::hub::{CHANNEL, Hub, HubConfig};
@@ -108,7 +109,12 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
     let leeway = u32::try_from(config.auth.leeway.as_secs()).unwrap_or(u32::MAX);
     let secret = config.auth.hs256_secret.expose().as_bytes();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pending = {
+        let cut = metrics.limited("pending");
+        PendingCount::new(config.edge.max_pending, move || cut.inc())
+    };
     Ok(Shared {
+        pending,
         config: Arc::new(ServerConfig {
             workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
             base_path: config.edge.base_path.clone(),

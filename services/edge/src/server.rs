@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use actix_codec::{AsyncRead, AsyncWrite, Framed};
 use actix_http::body::{BodySize, MessageBody};
+use actix_http::error::DispatchError;
 use actix_http::h1::{Codec, Message};
 use actix_http::header::{self, HeaderMap, HeaderValue};
-use actix_http::{HttpService, Request, Response, StatusCode, ws};
+use actix_http::{Extensions, HttpService, Request, Response, StatusCode, ws};
 use actix_rt::net::TcpStream;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use futures_util::SinkExt;
 use rowcast_protocol::{BEARER_SUBPROTOCOL, SUBPROTOCOL};
-use rustix::net::sockopt;
 use tokio::sync::mpsc;
 
+use crate::accept::Door;
+use crate::accept::pending::{Pending, PendingCount, Place};
+use crate::accept::stream::Stream;
 use crate::auth::Verifier;
 use crate::http;
 use crate::http::error::Refusal;
@@ -30,7 +33,7 @@ use crate::hub::CHANNEL;
 use crate::metrics::Metrics;
 use crate::session::SessionLimits;
 use crate::socket::Socket;
-use crate::worker::{ToHub, Transport, Worker};
+use crate::worker::{Caller, ToHub, Transport, Worker};
 
 /// How often a worker looks after its sessions: deadlines, pings, expiries, drain.
 const TICK: Duration = Duration::from_millis(100);
@@ -72,6 +75,8 @@ pub struct Shared {
     pub to_hub: mpsc::Sender<ToHub>,
     /// Clients of this edge: open sockets and streams, and requests that are being answered.
     pub open: Arc<AtomicUsize>,
+    /// Connections that carry nobody yet.
+    pub pending: Arc<PendingCount>,
 }
 
 impl Shared {
@@ -110,20 +115,26 @@ pub fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<actix_ser
             let app = App::new()
                 .configure(|routes| http::routes(routes, &local))
                 .wrap(from_fn(move |request, next| http::guard(origins.clone(), request, next)));
-            let limits = shared.config.session;
-            HttpService::build()
+            let pending = Pending::new(Arc::clone(&shared.pending));
+            let door = Rc::new(Door { session: shared.config.session, pending });
+            let http = HttpService::build()
                 .keep_alive(KEEP_ALIVE)
                 // The end of a request that waits, or of a stream, is seen by the end of what its client says.
                 .h1_allow_half_closed(false)
-                .on_connect_ext(move |socket: &TcpStream, _| watch_peer(socket, &limits))
+                .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
+                    data.insert(Rc::clone(stream.place()));
+                })
                 .client_request_timeout(Duration::from_secs(5))
                 .client_disconnect_timeout(Duration::from_secs(1))
-                .tcp_nodelay(true)
                 .upgrade(fn_service(move |(request, framed)| {
                     serve_upgrade(upgrades.clone(), request, framed)
                 }))
-                .h1(map_config(app, |_| AppConfig::default()))
-                .tcp()
+                .h1(map_config(app, |_| AppConfig::default()));
+            fn_service(move |tcp: TcpStream| {
+                let door = Rc::clone(&door);
+                async move { door.accept(tcp).await.map_err(DispatchError::Io) }
+            })
+            .and_then(http)
         })?;
     Ok(server.run())
 }
@@ -156,22 +167,6 @@ fn start_worker(key: usize, shared: Shared) -> Local {
         }
     });
     Local { shared, worker }
-}
-
-/// Has the kernel find peers that are gone without a word: their connections fail, and so do the sessions on them. One
-/// that reads nothing is cut too, somewhat later than a session that can still say why would close.
-fn watch_peer(socket: &TcpStream, limits: &SessionLimits) {
-    let unacknowledged = limits.stalled + Duration::from_secs(5);
-    let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX);
-    let set = || {
-        sockopt::set_socket_keepalive(socket, true)?;
-        sockopt::set_tcp_keepidle(socket, limits.heartbeat)?;
-        sockopt::set_tcp_keepintvl(socket, limits.heartbeat)?;
-        sockopt::set_tcp_user_timeout(socket, milliseconds)
-    };
-    if let Err(error) = set() {
-        tracing::warn!(%error, "a connection is not watched by the kernel");
-    }
 }
 
 /// Any request that asks for an upgrade comes here, whatever its path.
@@ -209,7 +204,8 @@ where
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return framed.close().await;
     }
-    let connection = local.worker.borrow_mut().connect(token(&request.head().headers).as_deref());
+    let caller = Caller { place: request.conn_data::<Rc<Place>>().cloned() };
+    let connection = local.worker.borrow_mut().connect(token(&request.head().headers).as_deref(), caller);
     drop(request);
     let parts = framed.into_parts();
     let socket =

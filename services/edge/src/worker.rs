@@ -16,6 +16,7 @@ use rand::RngExt;
 use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName, Switches};
 use tokio::sync::mpsc;
 
+use crate::accept::pending::Place;
 use crate::auth::{Identity, TokenFault, Verifier};
 use crate::event::Event;
 use crate::light::Light;
@@ -107,6 +108,13 @@ impl Transport {
     }
 }
 
+/// Who is at the door.
+#[derive(Clone, Default)]
+pub struct Caller {
+    /// The connection's place among those that carry nobody; none where nothing is accepted.
+    pub place: Option<Rc<Place>>,
+}
+
 /// A session and who is to be woken when something waits for its socket.
 pub struct Connection {
     /// Names it.
@@ -117,6 +125,7 @@ pub struct Connection {
     pub session: RefCell<Session>,
     waker: RefCell<Option<Waker>>,
     bye_at: RefCell<Option<Instant>>,
+    caller: Caller,
     /// When it is to be sent to polling.
     polls_at: Cell<Option<Instant>>,
 }
@@ -203,9 +212,9 @@ impl Worker {
     }
 
     /// A new socket, with the token if the handshake brought one.
-    pub fn connect(&mut self, token: Option<&str>) -> Rc<Connection> {
+    pub fn connect(&mut self, token: Option<&str>, caller: Caller) -> Rc<Connection> {
         let now = now();
-        let connection = self.open(Transport::WebSocket, self.limits, now);
+        let connection = self.open(Transport::WebSocket, caller, self.limits, now);
         if let Some(token) = token {
             self.sign_in(&connection, token, &Default::default(), None, now);
         }
@@ -216,17 +225,24 @@ impl Worker {
     pub fn enter(
         &mut self,
         transport: Transport,
+        caller: Caller,
         identity: Identity,
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
     ) -> Rc<Connection> {
         let limits = SessionLimits { silence: None, ..self.limits };
-        let connection = self.open(transport, limits, now());
+        let connection = self.open(transport, caller, limits, now());
         self.let_in(&connection, identity, resume, types);
         connection
     }
 
-    fn open(&mut self, transport: Transport, limits: SessionLimits, now: Now) -> Rc<Connection> {
+    fn open(
+        &mut self,
+        transport: Transport,
+        caller: Caller,
+        limits: SessionLimits,
+        now: Now,
+    ) -> Rc<Connection> {
         self.next += 1;
         let key = self.next;
         let name = format!("{:016x}", rand::rng().random::<u64>());
@@ -236,6 +252,7 @@ impl Worker {
             session: RefCell::new(Session::new(name, limits, self.light, now)),
             waker: RefCell::new(None),
             bye_at: RefCell::new(self.draining.map(|until| bye_time(now.instant, until))),
+            caller,
             polls_at: Cell::new(None),
         });
         self.connections.insert(key, Rc::clone(&connection));
@@ -261,6 +278,9 @@ impl Worker {
             return;
         }
         self.metrics.connections(connection.transport).dec();
+        if let Some(place) = &connection.caller.place {
+            place.waits();
+        }
         let rooms: Vec<_> = connection.session.borrow().rooms().cloned().collect();
         for room in rooms {
             self.leave(connection, &room);
@@ -320,6 +340,9 @@ impl Worker {
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
     ) {
+        if let Some(place) = &connection.caller.place {
+            place.carries();
+        }
         let identity = self.intern(identity);
         let effects = connection.session.borrow_mut().sign_in(identity, resume, types);
         self.carry_out(connection, effects);

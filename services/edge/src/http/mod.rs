@@ -20,11 +20,12 @@ use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use crate::accept::pending::Place;
 use crate::auth::Identity;
 use crate::metrics::Metrics;
 use crate::server::{Local, Open};
 use crate::session::Outgoing;
-use crate::worker::{Connection, Transport, Worker, now};
+use crate::worker::{Caller, Connection, Transport, Worker, now};
 use ask::Ask;
 use error::Refusal;
 use origins::{Judgement, Origins};
@@ -115,7 +116,9 @@ fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<E
     }
     let resume = ask.resume(&identity.rooms);
     let reach = Reach::new(&identity.rooms, &resume);
-    let connection = local.worker.borrow_mut().enter(transport, identity, &resume, ask.types.as_deref());
+    let caller = Caller { place: request.conn_data::<Rc<Place>>().cloned() };
+    let connection =
+        local.worker.borrow_mut().enter(transport, caller, identity, &resume, ask.types.as_deref());
     let worker = Rc::clone(&local.worker);
     let carried = Carried { connection, worker, _open: Open::new(&local.shared) };
     Ok(Entered { ask, carried, reach, metrics: Arc::clone(&local.shared.metrics) })

@@ -77,7 +77,7 @@ impl World {
             (0..10, _) => {
                 let rooms = self.rooms();
                 let token = token(1, &rooms);
-                self.connections.push(self.worker.connect(Some(&token)));
+                self.connections.push(self.worker.connect(Some(&token), Caller::default()));
             }
             (10..15, Some(index)) => {
                 let connection = self.connections.swap_remove(index);
@@ -232,7 +232,7 @@ fn a_session_at_a_rooms_end_is_in_its_list_once_whoever_comes_goes_and_refreshes
 #[test]
 fn a_refused_refresh_silences_nobody() {
     let mut world = World::new(0);
-    let sockets = [(); 2].map(|()| world.worker.connect(Some(&token(1, &[0]))));
+    let sockets = [(); 2].map(|()| world.worker.connect(Some(&token(1, &[0])), Caller::default()));
     world.listen();
     world.answer();
     world.answer();

@@ -13,7 +13,7 @@ use crate::auth::Verifier;
 use crate::metrics::Metrics;
 use crate::room::{Answer, Source};
 use crate::session::{Outgoing, SessionLimits};
-use crate::worker::{ToHub, ToWorker};
+use crate::worker::{Caller, ToHub, ToWorker};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -55,7 +55,7 @@ impl Bench {
 
     /// A socket that has signed in and waits for the hub.
     fn joining(&mut self) -> Rc<Connection> {
-        self.worker.connect(Some(&token()))
+        self.worker.connect(Some(&token()), Caller::default())
     }
 
     /// Answers all joins, as a hub whose rooms are empty.
@@ -152,12 +152,12 @@ fn who_signs_in_while_it_is_off_is_sent_away_in_place_of_a_welcome() {
     bench.switch(OFF, HOUR);
     assert!(was_sent_away(&bench.joining()));
     assert_eq!(bench.answer(), 0, "it joins nothing");
-    let waiting = bench.worker.connect(None);
+    let waiting = bench.worker.connect(None, Caller::default());
     bench.worker.tick();
     assert!(!was_sent_away(&waiting), "whose token is not known is told nothing");
     bench.worker.message(&waiting, &json!({ "op": "auth", "token": "no token" }).to_string());
     assert_eq!(said(&waiting), [json!({ "close": 4401 })]);
-    let waiting = bench.worker.connect(None);
+    let waiting = bench.worker.connect(None, Caller::default());
     bench.worker.message(&waiting, &json!({ "op": "auth", "token": token() }).to_string());
     assert!(was_sent_away(&waiting));
 }
@@ -200,8 +200,9 @@ fn said_again_off_moves_nobodys_moment() {
 fn what_an_http_request_carries_stays() {
     let mut bench = Bench::new();
     let identity = bench.worker.verify(&token()).expect("a good token");
-    let enter =
-        |worker: &mut Worker, transport| worker.enter(transport, identity.clone(), &BTreeMap::new(), None);
+    let enter = |worker: &mut Worker, transport| {
+        worker.enter(transport, Caller::default(), identity.clone(), &BTreeMap::new(), None)
+    };
     let open = enter(&mut bench.worker, Transport::EventStream);
     bench.switch(OFF, Duration::ZERO);
     let later = enter(&mut bench.worker, Transport::Page);
