@@ -11,8 +11,10 @@ CLIENT_SOURCES := $(shell find clients -name node_modules -prune -o -name dist -
 CLIENT_PACKAGES := clients/node_modules/.package-lock.json
 PAGE := clients/demo/dist/index.html
 
-# How long `make demo` runs, until Ctrl-C unless given; and `make torture`, 60 unless given.
+# How long `make demo` runs, until Ctrl-C unless given; and `make torture` and each target of `make fuzz`, 60 unless given.
 SECONDS :=
+# Of `make fuzz`: what is fuzzed, by name; everything unless given.
+FUZZ :=
 # Of `make torture`: the seed, and the kinds of faults; 1 and all unless given.
 SEED :=
 FAULTS :=
@@ -21,7 +23,7 @@ DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket deny fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fuzz deny fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +79,10 @@ mutants: setup ## Take out one mechanism at a time and show that a test fails wi
 
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
+
+fuzz: setup ## Give what reads hostile bytes inputs made of its corpora (SECONDS=60 for each, FUZZ=wire)
+	cargo build --release -p rowcast-fuzzing
+	@$(TARGET)/release/rowcast-fuzzing --seconds $(or $(SECONDS),60) $(FUZZ)
 
 deny: setup ## Check licences, bans and sources of everything that Rowcast depends on
 	@scripts/deny.sh

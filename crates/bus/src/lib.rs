@@ -15,5 +15,5 @@ pub use connect::BusConfig;
 pub use error::{BusError, Refusal};
 pub use keys::Keys;
 pub use publish::{Command, PublishLink, Reply, Retention, ServerIdentity};
-pub use read::{Head, Loaded, Range, ReadLink};
+pub use read::{Head, Loaded, Range, ReadLink, parse_entries, parse_head};
 pub use subscribe::{Message, Subscription, Subscriptions, subscribe};

@@ -125,8 +125,12 @@ impl ReadLink {
     }
 }
 
-fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
-    let unexpected = || BusError::Unexpected { command: "HMGET head", detail: format!("{value:.200?}") };
+/// Takes the answer to `HMGET` for a room's head; none where the room has none.
+///
+/// # Errors
+/// It has another form.
+pub fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
+    let unexpected = || BusError::Unexpected { command: "HMGET head", detail: brief(value) };
     let Value::Array(fields) = value else {
         return Err(unexpected());
     };
@@ -147,10 +151,13 @@ fn parse_head(value: &Value) -> Result<Option<Head>, BusError> {
     head().map(Some).ok_or_else(unexpected)
 }
 
-fn parse_entries(value: Value) -> Result<Vec<Record>, BusError> {
-    let unexpected = |detail: String| BusError::Unexpected { command: "XRANGE", detail };
+/// Takes the answer to `XRANGE` for the entries of a log; those that cannot be read are left out.
+///
+/// # Errors
+/// It has another form.
+pub fn parse_entries(value: Value) -> Result<Vec<Record>, BusError> {
     let Value::Array(entries) = value else {
-        return Err(unexpected(format!("{value:.200?}")));
+        return Err(BusError::Unexpected { command: "XRANGE", detail: brief(&value) });
     };
     let mut records = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -163,6 +170,18 @@ fn parse_entries(value: Value) -> Result<Vec<Record>, BusError> {
         }
     }
     Ok(records)
+}
+
+/// What kind of answer it is. What it holds may be large, and belongs into no log.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Nil => "nothing".to_owned(),
+        Value::Array(items) => format!("an array of {}", items.len()),
+        Value::BulkString(bytes) => format!("{} bytes", bytes.len()),
+        Value::SimpleString(text) => format!("a text of {} bytes", text.len()),
+        Value::Int(number) => format!("the number {number}"),
+        _ => "another kind of answer".to_owned(),
+    }
 }
 
 /// An entry is `[entry id, [field, value, …]]`; the record is the value of field `r`.

@@ -1,6 +1,6 @@
 //! WebSocket framing over bytes, without IO: what a client sent, what it is sent.
 //!
-//! The frame parser is actix-http's. What it does not do is done here: the declared length is judged before the
+//! The frame parser is actix-http's. What it does not do is done here: a frame is judged by its header before its
 //! payload arrives, fragments are put together within a bound, text is checked to be UTF-8.
 
 use actix_http::ws::{OpCode, Parser, ProtocolError};
@@ -39,20 +39,21 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Bytes that are held for what is to come.
+    pub fn held(&self) -> usize {
+        self.buffer.len() + self.fragments.as_ref().map_or(0, BytesMut::len)
+    }
+
     /// The next message, if it is complete.
     pub fn next_message(&mut self) -> Result<Option<Incoming>, CloseCode> {
         loop {
-            let buffered = self.fragments.as_ref().map_or(0, BytesMut::len);
-            if declared_length(&self.buffer)
-                .is_some_and(|length| length > (self.max_message - buffered) as u64)
-            {
-                return Err(CloseCode::TooLarge);
-            }
-            let parsed =
-                Parser::parse(&mut self.buffer, true, self.max_message).map_err(|error| match error {
-                    ProtocolError::Overflow => CloseCode::TooLarge,
-                    _ => CloseCode::Protocol,
-                })?;
+            self.judge_header()?;
+            // Of control frames, whose bound is their own, the parser takes as many bytes too.
+            let most = self.max_message.max(usize::from(LONGEST_CONTROL));
+            let parsed = Parser::parse(&mut self.buffer, true, most).map_err(|error| match error {
+                ProtocolError::Overflow => CloseCode::TooLarge,
+                _ => CloseCode::Protocol,
+            })?;
             let Some((finished, opcode, payload)) = parsed else {
                 return Ok(None);
             };
@@ -64,6 +65,37 @@ impl Decoder {
         }
     }
 
+    /// Judges the frame at the buffer's begin by as much of its header as is there, so that what a client is told does
+    /// not depend on how its bytes were cut, and nothing is waited for that will be refused.
+    fn judge_header(&self) -> Result<(), CloseCode> {
+        let [first, second, ..] = *self.buffer else { return Ok(()) };
+        let (finished, reserved, masked) = (first & 0x80 != 0, first & 0x70 != 0, second & 0x80 != 0);
+        let opcode = OpCode::from(first & 0x0f);
+        let fits = match opcode {
+            OpCode::Text => self.fragments.is_none(),
+            OpCode::Continue => self.fragments.is_some(),
+            OpCode::Ping | OpCode::Pong | OpCode::Close => finished && second & 0x7f <= LONGEST_CONTROL,
+            OpCode::Binary => true,
+            OpCode::Bad => false,
+        };
+        if reserved || !masked || !fits {
+            return Err(CloseCode::Protocol);
+        }
+        if opcode == OpCode::Binary {
+            // The protocol has none.
+            return Err(CloseCode::Malformed);
+        }
+        let control = matches!(opcode, OpCode::Ping | OpCode::Pong | OpCode::Close);
+        let buffered = self.fragments.as_ref().map_or(0, BytesMut::len);
+        match declared_length(&self.buffer) {
+            Some(length) if !control && length > (self.max_message - buffered) as u64 => {
+                Err(CloseCode::TooLarge)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it makes of a frame whose header was judged.
     fn take(
         &mut self,
         finished: bool,
@@ -71,31 +103,26 @@ impl Decoder {
         payload: BytesMut,
     ) -> Result<Option<Incoming>, CloseCode> {
         match opcode {
-            OpCode::Ping | OpCode::Pong | OpCode::Close if !finished => Err(CloseCode::Protocol),
             OpCode::Ping => Ok(Some(Incoming::Ping(payload.freeze()))),
             OpCode::Pong => Ok(Some(Incoming::Pong)),
             OpCode::Close => {
                 Parser::try_parse_close_payload(&payload).map_err(|_| CloseCode::Protocol)?;
                 Ok(Some(Incoming::Close))
             }
-            OpCode::Text if self.fragments.is_some() => Err(CloseCode::Protocol),
-            OpCode::Text if finished => text(payload.into()).map(Some),
-            OpCode::Text => {
-                self.fragments = Some(payload);
-                Ok(None)
-            }
-            OpCode::Continue => {
-                let mut fragments = self.fragments.take().ok_or(CloseCode::Protocol)?;
-                fragments.extend_from_slice(&payload);
-                if finished {
-                    return text(fragments.into()).map(Some);
+            OpCode::Text | OpCode::Continue => {
+                let mut message = self.fragments.take().unwrap_or_default();
+                if message.is_empty() {
+                    message = payload;
+                } else {
+                    message.extend_from_slice(&payload);
                 }
-                self.fragments = Some(fragments);
+                if finished {
+                    return text(message.into()).map(Some);
+                }
+                self.fragments = Some(message);
                 Ok(None)
             }
-            // The protocol has no binary messages.
-            OpCode::Binary => Err(CloseCode::Malformed),
-            OpCode::Bad => Err(CloseCode::Protocol),
+            OpCode::Binary | OpCode::Bad => Err(CloseCode::Protocol),
         }
     }
 
@@ -119,6 +146,9 @@ fn declared_length(buffer: &[u8]) -> Option<u64> {
         short => Some(u64::from(short)),
     }
 }
+
+/// The longest payload of a ping, a pong or a close.
+const LONGEST_CONTROL: u8 = 125;
 
 /// The longest header of a frame that a server sends.
 const LONGEST_HEADER: usize = 10;
@@ -209,12 +239,17 @@ mod tests {
 
     #[test]
     fn what_breaks_the_protocol_closes_with_the_code_for_it() {
-        let cases: [(&[u8], CloseCode); 7] = [
+        let cases: [(&[u8], CloseCode); 12] = [
             (&[0x81, 0x01, b'a'], CloseCode::Protocol),
             (&[0xc1, 0x80, 0, 0, 0, 0], CloseCode::Protocol),
             (&[0x83, 0x80, 0, 0, 0, 0], CloseCode::Protocol),
             (&masked(b"x", OpCode::Continue, true), CloseCode::Protocol),
             (&masked(b"x", OpCode::Ping, false), CloseCode::Protocol),
+            (&[0x80, 0x81], CloseCode::Protocol),
+            (&[0x89, 0xfe], CloseCode::Protocol),
+            (&[0x88, 0xff], CloseCode::Protocol),
+            (&[0x81, 0x7f], CloseCode::Protocol),
+            (&[0x82, 0xff], CloseCode::Malformed),
             (&masked(b"x", OpCode::Binary, true), CloseCode::Malformed),
             (&masked(&[0xff], OpCode::Text, true), CloseCode::NotUtf8),
         ];
@@ -223,6 +258,20 @@ mod tests {
             decoder.feed(bytes);
             assert_eq!(decoder.next_message(), Err(code), "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn a_ping_between_fragments_takes_nothing_from_what_a_message_may_have() {
+        let mut decoder = Decoder::new(1_000);
+        for bytes in [
+            masked(&[b'a'; 990], OpCode::Text, false),
+            masked(&[b'?'; 125], OpCode::Ping, true),
+            masked(&[b'a'; 10], OpCode::Continue, true),
+        ] {
+            decoder.feed(&bytes);
+        }
+        let expected = vec![Incoming::Ping(Bytes::from(vec![b'?'; 125])), Incoming::Text("a".repeat(1_000))];
+        assert_eq!(drain(&mut decoder), Ok(expected));
     }
 
     #[test]
@@ -283,8 +332,7 @@ mod tests {
                 if drain(&mut decoder).is_err() {
                     break;
                 }
-                prop_assert!(decoder.fragments.as_ref().map_or(0, BytesMut::len) <= 256);
-                prop_assert!(decoder.buffer.len() <= 256 + 14);
+                prop_assert!(decoder.held() <= 256 + 256 + 14);
             }
         }
     }

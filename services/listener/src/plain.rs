@@ -17,7 +17,7 @@ use crate::config::ListenerConfig;
 use crate::publisher::{Past, Row};
 use crate::term::Term;
 
-use decode::Channels;
+pub use decode::{Channels, Event, Refusal};
 pub(crate) use metrics::PlainMetrics;
 pub use settings::{Channel, ChannelTable, Paths};
 pub(crate) use settings::{one_or_more, validate};

@@ -17,8 +17,10 @@ const TOO_LARGE: &str = "payload_too_large";
 
 /// Where an event belongs. Its data is the whole payload.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
+    /// The room's name.
     pub room: String,
+    /// The event's type.
     pub event_type: String,
     /// The payload says of itself that it is only a reference.
     pub truncated: bool,
@@ -26,17 +28,30 @@ pub(super) struct Event {
 
 /// Why a notification is no event.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
+    /// Nobody configured it.
     #[error("a channel that is not configured")]
     Channel,
+    /// Too large to be carried.
     #[error("its payload has {bytes} bytes, more than listener.max_event_bytes")]
-    Oversize { bytes: usize },
+    Oversize {
+        /// Of the payload.
+        bytes: usize,
+    },
+    /// Not a JSON object, and why.
     #[error("its payload is not a JSON object: {0}")]
     Malformed(String),
+    /// No room, and why.
     #[error("its payload names no usable room: {0}")]
     Room(String),
+    /// A type that rows could not have either.
     #[error("its type {type_:?} is refused: {fault}")]
-    Type { type_: String, fault: String },
+    Type {
+        /// Its begin.
+        type_: String,
+        /// What is wrong with it.
+        fault: String,
+    },
 }
 
 impl Refusal {
@@ -54,7 +69,7 @@ impl Refusal {
 
 /// The configured channels.
 #[derive(Debug)]
-pub(super) struct Channels {
+pub struct Channels {
     by_name: HashMap<String, ChannelTable>,
     room_field: Paths,
     type_field: Paths,
@@ -62,6 +77,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
+    /// Those of a configuration.
     pub fn new(config: &ListenerConfig) -> Self {
         let tables = config.channels.iter().map(Channel::table);
         Self {
@@ -80,6 +96,9 @@ impl Channels {
     }
 
     /// What a notification is.
+    ///
+    /// # Errors
+    /// Why it is no event.
     pub fn decode(&self, note: &Note) -> Result<Event, Refusal> {
         let table = self.by_name.get(&note.channel).ok_or(Refusal::Channel)?;
         let bytes = note.payload.len();

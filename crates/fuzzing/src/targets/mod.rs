@@ -1,0 +1,177 @@
+//! All targets. Each is a function of bytes that panics where something does not hold.
+
+mod configuration;
+mod messages;
+mod positions;
+mod postgres;
+mod redis;
+mod requests;
+mod sockets;
+
+use crate::Target;
+
+/// Every target.
+pub const ALL: [Target; 13] = [
+    Target {
+        name: "wire",
+        check: sockets::wire,
+        words: &[
+            b"\x81",
+            b"\x01\xfe",
+            b"\x81\x85\0\0\0\0hello",
+            b"\x88\x82\0\0\0\0\x03\xe8",
+            b"\x89\x80\0\0\0\0",
+            b"\xff\xff\xff",
+        ],
+    },
+    Target {
+        name: "client_message",
+        check: messages::client_message,
+        words: &[
+            br#""op":"auth","#,
+            br#""op":"refresh","#,
+            br#""op":"ping""#,
+            br#""token":"t","#,
+            br#""resume":{"#,
+            br#""types":["#,
+            br#""report":{"#,
+            b"[[[[[[[[",
+            b"\\u0000",
+            b"\\ud800",
+            b"1e999",
+            b"null",
+        ],
+    },
+    Target {
+        name: "report",
+        check: messages::report,
+        words: &[
+            br#""states":{"#,
+            br#""reconnects":["#,
+            br#""ages":["#,
+            br#""refreshes":{"#,
+            b"-1e308",
+            b"CONNECTED",
+            b"99999999999999999999",
+        ],
+    },
+    Target {
+        name: "type_filter",
+        check: messages::type_filter,
+        words: &[b"*", b".", b"\n", b"booking.", b"rowcast."],
+    },
+    Target {
+        name: "cursor",
+        check: positions::cursor,
+        words: &[
+            b"0",
+            b"+1",
+            b"-1",
+            b".",
+            b":",
+            b"00000000000000ab",
+            b"18446744073709551615",
+            b"9223372036854775808",
+        ],
+    },
+    Target {
+        name: "cursors",
+        check: positions::cursors,
+        words: &[b"&", b"=", b"%", b"%00", b"+", b"m1=1.00000000000000ab:7", b"%F0%9F"],
+    },
+    Target {
+        name: "time",
+        check: positions::time,
+        words: &[b"T", b"Z", b"+23:59", b"-00:00", b"9999-12-31", b".9999999999", b":60"],
+    },
+    Target {
+        name: "ask",
+        check: requests::ask,
+        words: &[
+            b"room=",
+            b"&after=",
+            b"&wait=",
+            b"&types=",
+            b"&access_token=",
+            b"%3D",
+            b"%2C",
+            b"inf",
+            b"NaN",
+            b"\n",
+            b"1e308",
+        ],
+    },
+    Target {
+        name: "origin",
+        check: requests::origin,
+        words: &[
+            b"https://",
+            b"http://",
+            b"app.example.com",
+            b".shop.test:8443",
+            b"null",
+            b"@",
+            b"#",
+            b"/",
+            b"evil.test",
+            b":443",
+        ],
+    },
+    Target {
+        name: "configuration",
+        check: configuration::configuration,
+        words: &[
+            b"ROWCAST_",
+            b"__",
+            b"EDGE__LISTEN=",
+            b"_FILE=",
+            b"\n---\n",
+            b"edge:",
+            b"[edge]",
+            b"{",
+            b"}",
+            b"[b",
+            b"\"",
+            b"10s",
+            b"64KiB",
+            b"*a",
+            b"&a b",
+            b"true",
+        ],
+    },
+    Target {
+        name: "notification",
+        check: postgres::notification,
+        words: &[
+            br#""merchantId":"#,
+            br#""type":"#,
+            br#""data":{"#,
+            b"payload_too_large",
+            b"rowcast.",
+            b"connect",
+            b"null",
+            b"18446744073709551616",
+            b"\\u0000",
+        ],
+    },
+    Target {
+        name: "record",
+        check: redis::record,
+        words: &[b"\x01\0", b"\0\0\0\0\0\0\0\x01", b"\0\x0fbooking.created", br#""id":"1-2","#],
+    },
+    Target {
+        name: "redis_answer",
+        check: redis::answer,
+        words: &[
+            b"*2\r\n",
+            b"$-1\r\n",
+            b"$1\r\nr\r\n",
+            b"*-1\r\n",
+            b":1\r\n",
+            b"+OK\r\n",
+            b"-ERR\r\n",
+            b"%1\r\n",
+            b"$16\r\n00000000000000ab\r\n",
+        ],
+    },
+];
