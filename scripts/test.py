@@ -6,14 +6,14 @@ failure. The exit status is 0 only when nothing failed and tests were executed. 
 
     scripts/test.py             what must hold before a change is taken
     scripts/test.py --clients   that part of it which is about the clients: packages, contract, browser
-    scripts/test.py --long      the tests marked #[ignore], in release mode
+    scripts/test.py --long      the tests marked #[ignore], in release mode, and Autobahn's suite
 """
 
 import argparse
 import shutil
 import sys
 
-from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_vitest
+from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_optional_check, run_vitest
 
 CLIENTS = ROOT / "clients"
 # Workspace, script, minutes. The last ones start the workspace's own binaries.
@@ -52,7 +52,11 @@ def long_steps():
     # Ignored tests are long or heavy; one at a time, so that none disturbs another's figures.
     run = ["cargo", "test", "--workspace", "--release", "--no-fail-fast", "--", "--ignored", "--test-threads=1"]
     build = ["cargo", "build", "--workspace", "--release", "--bins"]
-    return [Step("build", build, 30, run_check), Step("long tests", run, 180, run_cargo_tests)]
+    return [
+        Step("build", build, 30, run_check),
+        Step("Autobahn's suite", ["scripts/autobahn.py"], 20, run_optional_check),
+        Step("long tests", run, 180, run_cargo_tests),
+    ]
 
 
 def client_checks():
@@ -117,7 +121,7 @@ def not_run(chosen):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="the tests marked #[ignore]")
+    parser.add_argument("--long", action="store_true", help="the tests marked #[ignore], and Autobahn's suite")
     parser.add_argument("--clients", action="store_true", help="the clients' checks and tests alone")
     chosen = parser.parse_args()
     if chosen.long:
