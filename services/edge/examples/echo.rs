@@ -43,7 +43,8 @@ async fn serve(mut stream: TcpStream) -> Result<()> {
             stream.shutdown().await?;
             // Closed with bytes unread, the kernel would throw away what was written.
             let rest = async { while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
-            return Ok(tokio::time::timeout(FAREWELL, rest).await.unwrap_or(()));
+            _ = tokio::time::timeout(FAREWELL, rest).await;
+            return Ok(());
         }
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
