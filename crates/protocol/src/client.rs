@@ -1,8 +1,9 @@
 //! What clients send over the native socket.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use crate::filter::MAX_PATTERNS;
 
@@ -10,7 +11,7 @@ use crate::filter::MAX_PATTERNS;
 pub const MAX_RESUMED_ROOMS: usize = 256;
 
 /// A message from a client.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, serde::Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum ClientMessage {
     /// Sign in, resume, filter.
@@ -25,13 +26,14 @@ pub enum ClientMessage {
 }
 
 /// The first message of a client that did not bring its token in the handshake.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, serde::Deserialize)]
 pub struct Auth {
     /// The JSON Web Token.
     pub token: String,
     /// For each room, the last cursor that the client has stored. Cursors are judged when they are used: one
     /// that no edge gave out leads to a resync, not to an error.
-    #[serde(default)]
+    /// Two cursors of one room are none of the protocol: which of them counts would be anybody's guess.
+    #[serde(default, deserialize_with = "each_once")]
     pub resume: BTreeMap<String, String>,
     /// Only these types: exact names, or prefixes as `booking.*`.
     #[serde(default)]
@@ -83,6 +85,31 @@ impl Auth {
     }
 }
 
+/// A map as serde reads it takes the last of what comes twice.
+fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct EachOnce;
+
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object of texts, each name once")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((name, value)) = entries.next_entry()? {
+                if map.insert(name, value).is_some() {
+                    return Err(de::Error::custom("a name comes twice"));
+                }
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(EachOnce)
+}
+
 /// A close frame's reason has room for 123 bytes, and a parser's message may quote what the client sent.
 fn brief(error: &serde_json::Error) -> String {
     match error.classify() {
@@ -132,6 +159,23 @@ mod tests {
             ClientMessage::parse(&text),
             Err(MalformedMessage::TooMany { limit: MAX_PATTERNS, .. })
         ));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_a_message() {
+        for text in [
+            r#"{"op":"auth","op":"refresh","token":"t"}"#,
+            r#"{"op":"ping","\u006fp":"ping"}"#,
+            r#"{"op":"auth","token":"t","token":"t"}"#,
+            r#"{"op":"refresh","token":"t","token":"u"}"#,
+            r#"{"op":"auth","token":"t","resume":{},"resume":{}}"#,
+            r#"{"op":"auth","token":"t","resume":{"m1":"1.1:1","m1":"1.1:2"}}"#,
+            r#"{"op":"auth","token":"t","resume":{"m1":"1.1:1","\u006d1":"1.1:1"}}"#,
+            r#"{"op":"auth","token":"t","types":[],"types":["*"]}"#,
+            r#"{"op":"auth","token":"t","report":{},"report":{}}"#,
+        ] {
+            assert!(ClientMessage::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Round {
             if self.heard.compresses {
                 return Some("compresses".to_owned());
             }
-            if self.heard.upgraded && (wanted.is_empty() || self.heard.op == wanted) {
+            if self.heard.upgraded && (wanted.is_empty() || self.heard.ops.contains(wanted)) {
                 return None;
             }
             let refused =
@@ -150,8 +150,8 @@ impl Round {
             if self.heard.close.is_some() {
                 return self.outcome();
             }
-            if until.is_some_and(|op| self.heard.op == op) {
-                return self.heard.op.clone();
+            if let Some(op) = until.filter(|op| self.heard.ops.contains(*op)) {
+                return op.to_owned();
             }
             let answered = !self.heard.upgraded && !self.heard.statuses.is_empty();
             let limit = if answered { QUIET } else { Duration::MAX };

@@ -1,6 +1,8 @@
 //! Bytes of WebSocket frames as no library would write them, and how much of the server's bytes is understood: statuses,
 //! ops and close codes.
 
+use std::collections::BTreeSet;
+
 /// Any key will do: a server must not care.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -79,8 +81,8 @@ pub struct Heard {
     pub close: Option<u16>,
     /// A compression that was agreed to.
     pub compresses: bool,
-    /// The last frame's `op`.
-    pub op: String,
+    /// The `op`s of frames, each once.
+    pub ops: BTreeSet<String>,
 }
 
 /// No line of an answer and no frame's begin that matters is longer.
@@ -142,7 +144,9 @@ impl Heard {
                 let code = begin.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
                 self.close.get_or_insert(code);
             }
-            0x1 => self.op = op(begin),
+            0x1 => {
+                self.ops.insert(op(begin));
+            }
             _ => {}
         }
         self.skip = header + length;
@@ -178,7 +182,8 @@ mod tests {
         for cut in [1, 3, 1_000, 100_000] {
             let mut heard = Heard::default();
             said.chunks(cut).for_each(|chunk| heard.feed(chunk));
-            assert_eq!((heard.close, &*heard.op), (Some(1009), "event"), "{cut}");
+            assert_eq!(heard.close, Some(1009), "{cut}");
+            assert!(heard.ops.contains("welcome") && heard.ops.contains("event"));
             assert!(heard.upgraded && !heard.compresses && heard.statuses == [101]);
         }
         let mut heard = Heard::default();

@@ -24,11 +24,17 @@ const FRAMES_A_WRITE: usize = 64;
 /// Their bytes, roughly.
 const BYTES_A_WRITE: usize = 256 * 1024;
 
-/// Messages that are taken from one socket before others have their turn.
+/// Messages that are taken from one socket before others have their turn. What was read may hold thousands.
 const MESSAGES_A_TURN: usize = 32;
 
+/// Reads of [`READ`] bytes before others have their turn.
+const READS_A_TURN: usize = 4;
+
+/// Bytes that are read at once.
+const READ: usize = 16 * 1024;
+
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into_boxed_slice());
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
 /// One socket.
@@ -37,6 +43,8 @@ pub struct Socket<IO> {
     connection: Rc<Connection>,
     worker: Rc<RefCell<Worker>>,
     decoder: Decoder,
+    /// What was read may hold messages that have yet to be taken.
+    unheard: bool,
     writing: VecDeque<Bytes>,
     close_written: Option<CloseCode>,
     ended: bool,
@@ -62,30 +70,40 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     ) -> Self {
         let mut decoder = Decoder::new(max_message);
         decoder.feed(received);
-        Self { io, connection, worker, decoder, writing: VecDeque::new(), close_written: None, ended: false }
+        Self {
+            io,
+            connection,
+            worker,
+            decoder,
+            unheard: !received.is_empty(),
+            writing: VecDeque::new(),
+            close_written: None,
+            ended: false,
+        }
     }
 
     /// Runs until the socket ends; the close code that was sent, if one was.
     pub async fn run(mut self) -> Option<CloseCode> {
-        self.take_messages();
         std::future::poll_fn(|context| self.poll(context)).await;
         self.close_written
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.connection.set_waker(context.waker());
-        for _ in 0..MESSAGES_A_TURN {
-            match self.turn(context) {
+        let mut messages = MESSAGES_A_TURN;
+        for _ in 0..READS_A_TURN {
+            match self.turn(context, &mut messages) {
                 Turn::Wait => return Poll::Pending,
                 Turn::End => return Poll::Ready(()),
-                Turn::Again => {}
+                Turn::Again if messages > 0 => {}
+                Turn::Again => break,
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn turn(&mut self, context: &mut Context<'_>) -> Turn {
+    fn turn(&mut self, context: &mut Context<'_>, messages: &mut usize) -> Turn {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
             tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
             return Turn::End;
@@ -96,10 +114,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         if self.connection.session.borrow().is_congested() {
             return Turn::Wait;
         }
+        if self.unheard {
+            self.take_messages(messages);
+            return Turn::Again;
+        }
         match self.poll_read(context) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Ok(0)) => Turn::End,
-            Poll::Ready(Ok(_)) => Turn::Again,
+            Poll::Ready(Ok(_)) => {
+                self.connection.session.borrow_mut().received(now());
+                self.take_messages(messages);
+                Turn::Again
+            }
             Poll::Ready(Err(error)) => {
                 tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
                 Turn::End
@@ -108,27 +134,28 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let received = SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
             // Once this side closes, whatever comes is only waited for to end.
             if !self.connection.session.borrow().is_closing() {
                 self.decoder.feed(buffer.filled());
+                self.unheard = true;
             }
-            Poll::Ready(std::io::Result::Ok(buffer.filled().len()))
-        });
-        let received = ready!(received)?;
-        if received > 0 {
-            self.connection.session.borrow_mut().received(now());
-            self.take_messages();
-        }
-        Poll::Ready(Ok(received))
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 
-    fn take_messages(&mut self) {
-        while !self.connection.session.borrow().is_closing() {
+    /// Takes so many messages, or all that are here; fewer where what waits to be sent is too much already.
+    fn take_messages(&mut self, messages: &mut usize) {
+        while *messages > 0 && self.unheard && !self.connection.session.borrow().is_congested() {
+            if self.connection.session.borrow().is_closing() {
+                self.unheard = false;
+                return;
+            }
+            *messages -= 1;
             match self.decoder.next_message() {
-                Ok(None) => return,
+                Ok(None) => self.unheard = false,
                 Ok(Some(Incoming::Text(text))) => self.worker.borrow_mut().message(&self.connection, &text),
                 Ok(Some(Incoming::Ping(payload))) => {
                     self.connection.session.borrow_mut().push(Outgoing::Pong(payload));

@@ -24,14 +24,19 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
+    /// What is here of a message whose end is not.
     fragments: Option<BytesMut>,
+    empty_fragments: usize,
     max_message: usize,
 }
+
+/// Fragments without a byte in one message. They are allowed, and nothing else bounds their number.
+const MAX_EMPTY_FRAGMENTS: usize = 16;
 
 impl Decoder {
     /// Messages have at most `max_message` bytes, and no more than that is ever buffered for one.
     pub fn new(max_message: usize) -> Self {
-        Self { buffer: BytesMut::new(), fragments: None, max_message }
+        Self { buffer: BytesMut::new(), fragments: None, empty_fragments: 0, max_message }
     }
 
     /// Adds what was received.
@@ -103,13 +108,15 @@ impl Decoder {
         payload: BytesMut,
     ) -> Result<Option<Incoming>, CloseCode> {
         match opcode {
-            OpCode::Ping => Ok(Some(Incoming::Ping(payload.freeze()))),
+            // A copy: the payload itself would keep all that was read with it in memory until it is sent back.
+            OpCode::Ping => Ok(Some(Incoming::Ping(Bytes::copy_from_slice(&payload)))),
             OpCode::Pong => Ok(Some(Incoming::Pong)),
             OpCode::Close => {
                 Parser::try_parse_close_payload(&payload).map_err(|_| CloseCode::Protocol)?;
                 Ok(Some(Incoming::Close))
             }
             OpCode::Text | OpCode::Continue => {
+                self.count_fragment(opcode, payload.is_empty())?;
                 let mut message = self.fragments.take().unwrap_or_default();
                 if message.is_empty() {
                     message = payload;
@@ -124,6 +131,12 @@ impl Decoder {
             }
             OpCode::Binary | OpCode::Bad => Err(CloseCode::Protocol),
         }
+    }
+
+    fn count_fragment(&mut self, opcode: OpCode, empty: bool) -> Result<(), CloseCode> {
+        let before = if opcode == OpCode::Text { 0 } else { self.empty_fragments };
+        self.empty_fragments = before + usize::from(empty);
+        if self.empty_fragments > MAX_EMPTY_FRAGMENTS { Err(CloseCode::TooLarge) } else { Ok(()) }
     }
 
     /// An idle socket holds no buffer.
@@ -272,6 +285,35 @@ mod tests {
         }
         let expected = vec![Incoming::Ping(Bytes::from(vec![b'?'; 125])), Incoming::Text("a".repeat(1_000))];
         assert_eq!(drain(&mut decoder), Ok(expected));
+    }
+
+    #[test]
+    fn fragments_without_a_byte_are_counted() {
+        let mut decoder = Decoder::new(1_000);
+        // Those of an earlier message do not count.
+        for expected in ["x", "y"] {
+            decoder.feed(&masked(b"", OpCode::Text, false));
+            for _ in 1..MAX_EMPTY_FRAGMENTS {
+                decoder.feed(&masked(b"", OpCode::Continue, false));
+            }
+            decoder.feed(&masked(expected.as_bytes(), OpCode::Continue, true));
+            assert_eq!(decoder.next_message(), Ok(Some(Incoming::Text(expected.to_owned()))));
+        }
+        decoder.feed(&masked(b"z", OpCode::Text, false));
+        for _ in 0..=MAX_EMPTY_FRAGMENTS {
+            assert_eq!(decoder.next_message(), Ok(None));
+            decoder.feed(&masked(b"", OpCode::Continue, false));
+        }
+        assert_eq!(decoder.next_message(), Err(CloseCode::TooLarge));
+    }
+
+    #[test]
+    fn a_pong_that_waits_does_not_keep_in_memory_what_came_with_its_ping() {
+        let mut decoder = Decoder::new(1_000);
+        decoder.feed(&[masked(b"?", OpCode::Ping, true).to_vec(), vec![0; 16_000]].concat());
+        let read = decoder.buffer.as_ptr_range();
+        let Ok(Some(Incoming::Ping(payload))) = decoder.next_message() else { panic!("a ping") };
+        assert!(!read.contains(&payload.as_ptr()), "the payload is a part of what was read");
     }
 
     #[test]
