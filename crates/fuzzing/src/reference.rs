@@ -8,10 +8,16 @@ use rowcast_protocol::CloseCode;
 /// What a client said, and with which code it is closed, if it is.
 pub type Heard = (Vec<Incoming>, Option<CloseCode>);
 
+/// Fragments without a byte that a message may have.
+const MAX_EMPTY_FRAGMENTS: usize = 16;
+
+/// What is there of a message whose end is not, and how many of its fragments had no byte.
+type Begun = Option<(Vec<u8>, usize)>;
+
 /// Reads everything that a client sent.
 pub fn hear(mut rest: &[u8], max_message: usize) -> Heard {
     let mut heard = Vec::new();
-    let mut open: Option<Vec<u8>> = None;
+    let mut open: Begun = None;
     loop {
         match frame(&mut rest, &mut open, max_message) {
             Ok(Step::Said(incoming)) => heard.push(incoming),
@@ -28,7 +34,7 @@ enum Step {
     MoreIsNeeded,
 }
 
-fn frame(rest: &mut &[u8], open: &mut Option<Vec<u8>>, max_message: usize) -> Result<Step, CloseCode> {
+fn frame(rest: &mut &[u8], open: &mut Begun, max_message: usize) -> Result<Step, CloseCode> {
     let [first, second, behind @ ..] = *rest else { return Ok(Step::MoreIsNeeded) };
     let (last, opcode, short) = (first & 0x80 != 0, first & 0x0f, second & 0x7f);
     let expected = match opcode {
@@ -54,7 +60,7 @@ fn frame(rest: &mut &[u8], open: &mut Option<Vec<u8>>, max_message: usize) -> Re
         0 => u64::from(short),
         _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
     };
-    let begun = open.as_ref().map_or(0, Vec::len) as u64;
+    let begun = open.as_ref().map_or(0, |(bytes, _)| bytes.len()) as u64;
     if opcode < 8 && length.saturating_add(begun) > max_message as u64 {
         return Err(CloseCode::TooLarge);
     }
@@ -66,16 +72,20 @@ fn frame(rest: &mut &[u8], open: &mut Option<Vec<u8>>, max_message: usize) -> Re
     meaning(last, opcode, payload, open)
 }
 
-fn meaning(last: bool, opcode: u8, payload: Vec<u8>, open: &mut Option<Vec<u8>>) -> Result<Step, CloseCode> {
+fn meaning(last: bool, opcode: u8, payload: Vec<u8>, open: &mut Begun) -> Result<Step, CloseCode> {
     let said = match opcode {
         9 => Incoming::Ping(Bytes::from(payload)),
         10 => Incoming::Pong,
         8 => return closing(&payload).map(Step::Said),
         _ => {
-            let mut message = open.take().unwrap_or_default();
+            let (mut message, empty) = open.take().unwrap_or_default();
+            let empty = empty + usize::from(payload.is_empty());
+            if empty > MAX_EMPTY_FRAGMENTS {
+                return Err(CloseCode::TooLarge);
+            }
             message.extend(payload);
             if !last {
-                *open = Some(message);
+                *open = Some((message, empty));
                 return Ok(Step::Fragment);
             }
             Incoming::Text(String::from_utf8(message).map_err(|_| CloseCode::NotUtf8)?)
