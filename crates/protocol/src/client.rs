@@ -152,6 +152,29 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_where_json_ends_or_that_the_fields_are_wrong() {
+        let refusal = |text| ClientMessage::parse(text).expect_err("no message").to_string();
+        assert_eq!(refusal("{\n\"op\":"), "not a message: not JSON, at line 2 column 5");
+        let fields = "not a message: unknown op, or a field is missing or of the wrong kind";
+        assert_eq!(
+            (refusal("{}").as_str(), refusal(r#"{"op":"auth","token":7}"#).as_str()),
+            (fields, fields)
+        );
+    }
+
+    #[test]
+    fn as_many_as_are_allowed_are_taken() {
+        let types: Vec<String> = (0..MAX_PATTERNS).map(|n| n.to_string()).collect();
+        let resume: BTreeMap<_, _> = (0..MAX_RESUMED_ROOMS).map(|n| (n.to_string(), "1")).collect();
+        let text = serde_json::json!({ "op": "auth", "token": "t", "types": types, "resume": resume });
+        assert!(ClientMessage::parse(&text.to_string()).is_ok());
+        let resume: BTreeMap<_, _> = (0..=MAX_RESUMED_ROOMS).map(|n| (n.to_string(), "1")).collect();
+        let text = serde_json::json!({ "op": "auth", "token": "t", "resume": resume });
+        let error = ClientMessage::parse(&text.to_string()).expect_err("too many");
+        assert_eq!(error.to_string(), "too many rooms in resume: at most 256");
+    }
+
+    #[test]
     fn bounds_are_kept() {
         let types: Vec<String> = (0..=MAX_PATTERNS).map(|n| n.to_string()).collect();
         let text = serde_json::json!({ "op": "auth", "token": "t", "types": types }).to_string();

@@ -115,6 +115,15 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    fn each_code_says_whether_the_client_comes_back() {
+        let of =
+            |how| CloseCode::ALL.into_iter().filter(|c| c.reconnect() == how).map(CloseCode::code).collect();
+        let codes: [Vec<u16>; 3] = [Reconnect::Backoff, Reconnect::NewToken, Reconnect::Never].map(of);
+        let never = vec![1000, 1002, 1007, 1009, 4400, 4403, 4410];
+        assert_eq!(codes, [vec![1012, 4408, 4008, 4429], vec![4401], never]);
+    }
+
+    #[test]
     fn codes_and_labels_are_distinct() {
         let codes: HashSet<_> = CloseCode::ALL.iter().map(|c| c.code()).collect();
         let labels: HashSet<_> = CloseCode::ALL.iter().map(|c| c.label()).collect();

@@ -66,5 +66,6 @@ mod tests {
         assert!(!filter.takes("bookings.created") && !filter.takes("payment.settled.late"));
         assert!(TypeFilter::all().takes("anything") && TypeFilter::of(&["*"]).takes("anything"));
         assert!(!TypeFilter::of::<&str>(&[]).takes("anything"));
+        assert!(TypeFilter::all().is_all() && !TypeFilter::of(&["*"]).is_all());
     }
 }

@@ -64,6 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sheets_have_the_names_that_postgresql_and_redis_know() {
+        assert_eq!(Sheet::ALL.map(Sheet::name), ["switches"]);
+    }
+
+    #[test]
     fn neighbouring_versions_understand_each_others_switches() {
         let parse = |text| Switches::parse(text).expect("readable");
         assert_eq!(parse("{}"), Switches { websocket: true }, "one that is not named is on");

@@ -82,6 +82,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_its_text() {
+        let name = |text: &str| RoomName::parse(text).expect("valid");
+        assert!(name("m1") == name("m1") && name("m1") != name("m2"));
+        let m1 = name("m1");
+        assert!(m1 == m1.clone());
+        assert_eq!(
+            (m1.as_str(), m1.to_string().as_str(), format!("{m1:?}").as_str()),
+            ("m1", "m1", "\"m1\"")
+        );
+        let set = std::collections::HashSet::from([m1]);
+        assert!(set.contains("m1") && !set.contains("m2"));
+        assert_eq!(name(&"x".repeat(MAX_ROOM_BYTES)).as_str().len(), MAX_ROOM_BYTES);
+    }
+
+    #[test]
     fn names_that_would_break_a_slot_are_refused_or_encoded() {
         assert_eq!(RoomName::parse(""), Err(InvalidRoom::Empty));
         assert_eq!(RoomName::parse(&"x".repeat(201)), Err(InvalidRoom::TooLong(201)));

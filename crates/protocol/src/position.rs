@@ -155,6 +155,40 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn offsets_follow_each_other_and_streams_keep_their_random_bits() {
+        assert_eq!((Offset::ZERO.next(), Offset(7).next()), (Offset(1), Offset(8)));
+        assert_eq!([0, 7, 8].map(StreamId::first), [2, 6, 8].map(StreamId));
+        assert_eq!([0, 7, 8].map(StreamId::renewed), [1, 7, 9].map(StreamId));
+        assert!(!StreamId::NONE.is_first());
+    }
+
+    #[test]
+    fn only_the_form_that_is_given_out_is_a_cursor() {
+        for text in
+            ["0.00000000000000ab:0", "1.ffffffffffffffff:18446744073709551615", "10.0000000000000000:7"]
+        {
+            assert_eq!(text.parse::<Cursor>().expect(text).to_string(), text);
+        }
+        for text in [
+            "",
+            "1",
+            "1.00000000000000ab",
+            "01.00000000000000ab:7",
+            "+1.00000000000000ab:7",
+            "1.00000000000000ab:+7",
+            "1.00000000000000ab:07",
+            "1.00000000000000ab:",
+            "1.00000000000000AB:7",
+            "1.+0000000000000ab:7",
+            "1.0000000000000ab:7",
+            "1.000000000000000ab:7",
+            "18446744073709551616.00000000000000ab:7",
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_stream_tells_whether_another_came_before_it(random: u64) {

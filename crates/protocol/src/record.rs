@@ -143,6 +143,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn resync() -> Record {
+        let id = EventId { row: 3, occurred_at: 4 };
+        let (stream, offset) = (StreamId(1), Offset(2));
+        Record {
+            kind: RecordKind::Resync,
+            stream,
+            offset,
+            id,
+            event_type: "t".to_owned(),
+            fragment: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_records_bytes_are_the_documented_ones() {
+        let numbers = [1u64, 2, 3, 4].map(u64::to_be_bytes).concat();
+        assert_eq!(resync().encode(), [&[1, 1], &*numbers, &[0, 1, b't']].concat());
+        assert_eq!(resync().occurred_at(), Micros(4));
+    }
+
+    #[test]
+    fn what_is_no_record_says_why() {
+        let broken = |change: fn(&mut Vec<u8>)| {
+            let mut bytes = resync().encode();
+            change(&mut bytes);
+            Record::decode(&bytes.into())
+        };
+        assert_eq!(broken(Vec::clear), Err(InvalidRecord::Short(0)));
+        assert_eq!(broken(|bytes| bytes[0] = 2), Err(InvalidRecord::Version(2)));
+        assert_eq!(broken(|bytes| bytes[1] = 9), Err(InvalidRecord::Kind(9)));
+        assert_eq!(broken(|bytes| bytes.truncate(35)), Err(InvalidRecord::Short(35)));
+        assert_eq!(broken(|bytes| bytes.truncate(36)), Err(InvalidRecord::Short(36)));
+        assert_eq!(broken(|bytes| bytes[36] = 0xff), Err(InvalidRecord::NotUtf8));
+    }
+
     proptest! {
         #[test]
         fn a_record_round_trips(

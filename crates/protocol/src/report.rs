@@ -113,7 +113,7 @@ mod tests {
             "ages": vec![1e9; 100],
         });
         let report = Report::judge(&report).expect("a report");
-        assert_eq!(report.states, [("CONNECTED", LONGEST_STATE)]);
+        assert_eq!(report.states, [("CONNECTED", 2_592_000.0)]);
         assert_eq!((report.reconnects.len(), report.ages.len()), (MAX_RECONNECTS, MAX_AGES));
         assert!(report.reconnects.iter().all(|s| *s == 0.0) && report.ages.iter().all(|s| *s == LONGEST));
         assert_eq!((report.refreshes_ok, report.refreshes_failed), (1_000, 0));

@@ -58,6 +58,20 @@ mod tests {
     }
 
     #[test]
+    fn a_clocks_reading_counts_from_1970_in_both_directions() {
+        let epoch = std::time::UNIX_EPOCH;
+        let (before, after) = (
+            epoch.checked_sub(std::time::Duration::from_micros(7)),
+            epoch + std::time::Duration::from_micros(7),
+        );
+        assert_eq!(before.map(Micros::from_system_time), Some(Micros(-7)));
+        assert_eq!(
+            (Micros::from_system_time(after), Micros::from_system_time(epoch)),
+            (Micros(7), Micros(0))
+        );
+    }
+
+    #[test]
     fn absurd_times_do_not_panic() {
         assert_eq!(Micros(i64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
         assert_eq!(Micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
