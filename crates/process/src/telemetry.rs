@@ -1,8 +1,13 @@
 //! Log lines. What is logged is up to those who log.
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::config::shared::{LogConfig, LogFormat};
+
+/// actix says as an error what any client can make happen any number of times: a request that is none. Whoever wants to see
+/// it has it with level debug.
+const CAUSED_BY_CLIENTS: &str = "actix_http::h1::dispatcher=off";
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +28,10 @@ pub enum TelemetryError {
 /// When the level is wrong, or logging is already set up.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder().parse(&config.level)?;
+    let filter = match filter.max_level_hint() {
+        Some(level) if level >= LevelFilter::DEBUG => filter,
+        _ => filter.add_directive(CAUSED_BY_CLIENTS.parse()?),
+    };
     let registry = tracing_subscriber::registry().with(filter);
     match config.format {
         LogFormat::Json => registry

@@ -23,6 +23,7 @@ use rowcast_protocol::{BEARER_SUBPROTOCOL, SUBPROTOCOL};
 use tokio::sync::mpsc;
 
 use crate::accept::Door;
+use crate::accept::heads::Heads;
 use crate::accept::pending::{Pending, PendingCount, Place};
 use crate::accept::stream::Stream;
 use crate::auth::Verifier;
@@ -121,8 +122,8 @@ pub fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<actix_ser
                 .keep_alive(KEEP_ALIVE)
                 // The end of a request that waits, or of a stream, is seen by the end of what its client says.
                 .h1_allow_half_closed(false)
-                .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
-                    data.insert(Rc::clone(stream.place()));
+                .on_connect_ext(|heads: &Heads<Stream>, data: &mut Extensions| {
+                    data.insert(Rc::clone(heads.stream().place()));
                 })
                 .client_request_timeout(Duration::from_secs(5))
                 .client_disconnect_timeout(Duration::from_secs(1))
@@ -170,28 +171,22 @@ fn start_worker(key: usize, shared: Shared) -> Local {
 }
 
 /// Any request that asks for an upgrade comes here, whatever its path.
-async fn serve_upgrade<T>(
+async fn serve_upgrade(
     local: Local,
     request: Request,
-    framed: Framed<T, Codec>,
-) -> Result<(), actix_web::Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+    framed: Framed<Heads<Stream>, Codec>,
+) -> Result<(), actix_web::Error> {
     if let Err(error) = upgrade(local, request, framed).await {
         tracing::debug!(%error, "a handshake broke off");
     }
     Ok(())
 }
 
-async fn upgrade<T>(
+async fn upgrade(
     local: Local,
     request: Request,
-    mut framed: Framed<T, Codec>,
-) -> Result<(), std::io::Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+    mut framed: Framed<Heads<Stream>, Codec>,
+) -> Result<(), std::io::Error> {
     let config = Arc::clone(&local.shared.config);
     let mut answer = answer(&local.shared, &request);
     let status = answer.status();
@@ -207,9 +202,8 @@ where
     let caller = Caller { place: request.conn_data::<Rc<Place>>().cloned() };
     let connection = local.worker.borrow_mut().connect(token(&request.head().headers).as_deref(), caller);
     drop(request);
-    let parts = framed.into_parts();
-    let socket =
-        Socket::new(parts.io, &parts.read_buf, config.max_message, connection, Rc::clone(&local.worker));
+    let (stream, received) = framed.into_parts().io.into_stream();
+    let socket = Socket::new(stream, &received, config.max_message, connection, Rc::clone(&local.worker));
     let code = socket.run().await;
     local.shared.metrics.closed(Transport::WebSocket, code);
     Ok(())
@@ -255,6 +249,13 @@ fn refusal(shared: &Shared, request: &Request) -> Option<Refusal> {
     }
     if let Err(error) = ws::verify_handshake(request.head()) {
         return Some(Refusal::Malformed(error.to_string().into()));
+    }
+    // What follows would be a body to a proxy, and frames to this edge.
+    if [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        .iter()
+        .any(|name| request.head().headers.contains_key(name))
+    {
+        return Some(Refusal::Malformed("a request for an upgrade has no body".into()));
     }
     shared.is_full().then_some(Refusal::Limit)
 }

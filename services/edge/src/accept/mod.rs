@@ -1,6 +1,7 @@
 //! From a connection to a stream that requests are read from: what the kernel is to watch, who the client is, and a
 //! place among those that carry nobody yet. What is said on the stream is not known here.
 
+pub mod heads;
 pub mod pending;
 pub mod stream;
 
@@ -12,6 +13,7 @@ use actix_rt::net::TcpStream;
 use rustix::net::sockopt;
 
 use crate::session::SessionLimits;
+use heads::Heads;
 use pending::Pending;
 use stream::{Stream, Tcp};
 
@@ -28,11 +30,11 @@ impl Door {
     ///
     /// # Errors
     /// When it ends before it is a stream.
-    pub async fn accept(&self, tcp: TcpStream) -> std::io::Result<(Stream, Option<SocketAddr>)> {
+    pub async fn accept(&self, tcp: TcpStream) -> std::io::Result<(Heads<Stream>, Option<SocketAddr>)> {
         watch_peer(&tcp, &self.session);
         let address = tcp.peer_addr().ok();
         let tcp = Tcp::new(tcp, self.pending.admit());
-        Ok((Stream::Plain(tcp), address))
+        Ok((Heads::new(Stream::Plain(tcp)), address))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a request for events asks for, read from its query and headers. Pure; whether the token allows it is judged by
 //! the caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rowcast_protocol::client::MAX_RESUMED_ROOMS;
@@ -12,6 +12,9 @@ use super::error::Refusal;
 
 /// Stands for a cursor that cannot be read: it leads to a resync.
 const UNREADABLE: &str = "?";
+
+/// What a query may say.
+const PARAMETERS: [&str; 5] = ["room", "after", "access_token", "wait", "types"];
 
 /// A request for events.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,7 +44,12 @@ impl Ask {
     pub fn parse(query: &str, last_event_id: Option<&str>, max_wait: Duration) -> Result<Self, Refusal> {
         let mut ask = Self::default();
         let mut after = None;
+        let mut named = BTreeSet::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty()) {
+            // Of two, who is in front may have looked at the other one.
+            if PARAMETERS.contains(&&*name) && !named.insert(name.clone()) {
+                return Err(Refusal::Malformed(format!("{name} comes twice").into()));
+            }
             match &*name {
                 "room" => ask.room = Some(value.into_owned()),
                 "after" => after = Some(value.into_owned()),
@@ -137,6 +145,12 @@ mod tests {
         assert_eq!(ask("wait=2.5&types=a.*,b").expect("good").wait, Duration::from_millis(2_500));
         assert_eq!(ask("wait=1e300").expect("good").wait, MAX_WAIT);
         assert_eq!(ask("types=a.*,%20b").expect("good").types, Some(vec!["a.*".to_owned(), "b".to_owned()]));
+        assert_eq!(ask("room=&room=a&x=1&x=2").expect("good").room, Some("a".to_owned()));
+        for query in
+            ["room=a&room=a", "after=a&aft%65r=b", "access_token=a&access_token=b", "types=a&types=b"]
+        {
+            assert_eq!(ask(query).expect_err(query).code(), "malformed");
+        }
         for query in ["wait=-1", "wait=soon", "wait=NaN", &format!("types={}", ",".repeat(MAX_PATTERNS))] {
             assert_eq!(ask(query).expect_err(query).code(), "malformed");
         }

@@ -138,9 +138,11 @@ fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Identity, R
     Ok(identity)
 }
 
-/// The token of an `Authorization: Bearer`.
+/// The token of an `Authorization: Bearer`. Of two, who is in front may have judged the other one: they count as none.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let mut all = headers.get_all(header::AUTHORIZATION);
+    let only = all.next().filter(|_| all.next().is_none())?;
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
