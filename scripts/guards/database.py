@@ -35,10 +35,10 @@ MUTANTS = [
         ESCALATION,
     ),
     Mutant(
-        "rights: only a table's owner may watch it",
-        "migrations/V3__watch.sql",
-        "ELSIF NOT pg_has_role(class.relowner, 'USAGE') THEN",
-        "ELSIF false THEN",
+        "rights: nobody tells of somebody else's table that it is watched",
+        "migrations/V1__schema.sql",
+        "ALTER TABLE rowcast.watches ENABLE ROW LEVEL SECURITY;",
+        "",
         ESCALATION,
     ),
     Mutant(
