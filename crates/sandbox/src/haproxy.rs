@@ -40,6 +40,9 @@ pub struct HaproxyOptions {
     /// A server, like `127.0.0.1:8080`, that answers all but `/ws`, `/v1/…` and `/socket.io/…`; without one the backends
     /// answer everything.
     pub page: Option<String>,
+    /// The version of the PROXY protocol in which it names its clients to the backends, 1 or 2; without one it does not. By
+    /// `X-Forwarded-For` it does anyway.
+    pub proxy_protocol: Option<u8>,
 }
 
 /// A balancer. Dropping it ends it.
@@ -59,6 +62,7 @@ pub struct Haproxy {
 struct Rules {
     backends: Vec<Backend>,
     page: Option<String>,
+    proxy_protocol: Option<u8>,
     websockets: bool,
     /// Where it takes orders. In a folder of its own: the path of such a socket has 108 bytes at most.
     control: PathBuf,
@@ -70,8 +74,9 @@ impl Haproxy {
     /// # Errors
     /// When there is none on this machine, or it does not start: with the last lines of its log.
     pub async fn start(options: HaproxyOptions) -> Result<Self> {
-        let own = options.folder.is_none().then(|| Folder::new("haproxy")).transpose()?;
-        let folder = match (options.folder, &own) {
+        let HaproxyOptions { folder, port, backends, page, proxy_protocol } = options;
+        let own = folder.is_none().then(|| Folder::new("haproxy")).transpose()?;
+        let folder = match (folder, &own) {
             (Some(folder), _) => folder,
             (None, Some(own)) => own.path().to_owned(),
             (None, None) => unreachable!("one is made where none is given"),
@@ -79,8 +84,8 @@ impl Haproxy {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let control_folder = Folder::new("haproxy-control")?;
         let control = control_folder.path().join("socket");
-        let rules = Rules { backends: options.backends, page: options.page, websockets: true, control };
-        let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &rules)).await?;
+        let rules = Rules { backends, page, proxy_protocol, websockets: true, control };
+        let (port, process) = on_a_port(port, |port| launch(&folder, port, &rules)).await?;
         Ok(Self { process, port, folder, rules, _own: own, _control: control_folder })
     }
 
@@ -247,6 +252,11 @@ fn written(port: u16, mark: &str, rules: &Rules) -> Result<String> {
          \x20   http-check expect status 200\n",
         control = rules.control.display()
     );
+    let named = match rules.proxy_protocol {
+        None => "",
+        Some(1) => " send-proxy",
+        Some(_) => " send-proxy-v2",
+    };
     for (number, Backend { address, admin }) in rules.backends.iter().enumerate() {
         let check = match admin {
             Some(admin) => {
@@ -254,14 +264,14 @@ fn written(port: u16, mark: &str, rules: &Rules) -> Result<String> {
             }
             None => String::new(),
         };
-        writeln!(text, "    server edge{number} {address}{check}").expect("a String takes all");
+        writeln!(text, "    server edge{number} {address}{named}{check}").expect("a String takes all");
     }
     // The same servers, so that their WebSockets can be refused apart from the rest.
     text.push_str("backend sockets\n    balance leastconn\n");
     for (number, Backend { address, admin }) in rules.backends.iter().enumerate() {
         let track = admin.as_ref().map_or_else(String::new, |_| format!(" track edges/edge{number}"));
         let state = if rules.websockets { "" } else { " disabled" };
-        writeln!(text, "    server edge{number} {address}{track}{state}").expect("a String takes all");
+        writeln!(text, "    server edge{number} {address}{named}{track}{state}").expect("a String takes all");
     }
     if let Some(page) = &rules.page {
         writeln!(text, "backend page\n    server page {page}").expect("a String takes all");

@@ -8,7 +8,11 @@ use rowcast_process::config::{duration, size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::{self, Addresses, Trusted};
 use crate::http::origins::Origins;
+use crate::limits::LimitsConfig;
+use crate::limits::inbound::InboundLimits;
+use crate::limits::rate::Rate;
 
 /// Everything that an edge reads.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
@@ -42,6 +46,16 @@ impl Default for Config {
     }
 }
 
+/// Where trusted proxies name the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// Nowhere.
+    Off,
+    /// In `X-Forwarded-For`.
+    XForwardedFor,
+}
+
 /// Section `edge`.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +69,45 @@ pub struct EdgeConfig {
     /// `ROWCAST_EDGE__MAX_CONNECTIONS`: sockets, event streams and waiting requests on this edge, 20000; one more is
     /// answered 503. 0 sets no limit.
     pub max_connections: usize,
+    /// `ROWCAST_EDGE__MAX_PER_ROOM`: the same, of one room, 20000; one more is closed with 4429, by HTTP answered 429. A client
+    /// counts in each room of its token. 0 sets no limit.
+    pub max_per_room: usize,
+    /// `ROWCAST_EDGE__MAX_PER_USER`: the same, of one `sub`, 0 by default; 0 sets no limit, and a token without `sub` has none. A
+    /// page of your application in ten tabs is ten, or one with shared tabs.
+    pub max_per_user: usize,
+    /// `ROWCAST_EDGE__MAX_PER_ADDRESS`: the same, of one address, 0 by default; one more is answered 429. 0 sets no limit. Whole
+    /// offices and mobile networks share an address.
+    pub max_per_address: usize,
+    /// `ROWCAST_EDGE__HANDSHAKE_RATE`: sockets, streams and pages that may be asked for in a second, and as many at once, 0 by
+    /// default; one more is answered 503. 0 sets no limit.
+    pub handshake_rate: u64,
+    /// `ROWCAST_EDGE__HANDSHAKE_RATE_PER_ADDRESS`: the same, from one address, 0 by default; one more is answered 429. 0
+    /// sets no limit.
+    pub handshake_rate_per_address: u64,
+    /// `ROWCAST_EDGE__IPV6_PREFIX`: how long the prefix of an IPv6 network is that counts as one address, 64.
+    pub ipv6_prefix: u8,
+    /// `ROWCAST_EDGE__TRUSTED_PROXIES`: networks and addresses of the proxies in front, such as `10.0.0.0/8`, whose word on a
+    /// client's address counts; empty by default: nobody's does.
+    pub trusted_proxies: Vec<String>,
+    /// `ROWCAST_EDGE__FORWARDED_HEADER`: where trusted proxies name the client, `x-forwarded-for` or `off`; `x-forwarded-for`.
+    pub forwarded_header: ForwardedHeader,
+    /// `ROWCAST_EDGE__PROXY_PROTOCOL`: whether trusted proxies begin each connection with a PROXY protocol header, version 1
+    /// or 2; `false`. If so, a connection of theirs without one is closed. From others none is read.
+    pub proxy_protocol: bool,
+    /// `ROWCAST_EDGE__MESSAGE_RATE`: frames of any kind that a socket may send in a second, 50; then it is closed with
+    /// 4429. 0 sets no limit.
+    pub message_rate: u64,
+    /// `ROWCAST_EDGE__MESSAGE_BURST`: frames that it may send at once, 100.
+    pub message_burst: u64,
+    /// `ROWCAST_EDGE__INBOUND_RATE`: bytes that a socket may send in a second, `64KiB`; then it is closed with 4429. 0 sets no
+    /// limit.
+    #[serde(with = "size")]
+    #[schemars(with = "String")]
+    pub inbound_rate: u64,
+    /// `ROWCAST_EDGE__INBOUND_BURST`: bytes that it may send at once, `256KiB`; not less than the largest message.
+    #[serde(with = "size")]
+    #[schemars(with = "String")]
+    pub inbound_burst: u64,
     /// `ROWCAST_EDGE__MAX_PENDING`: connections that carry nobody, 4096: in a handshake, not signed in yet, or kept
     /// alive between requests. One more, and the one that has waited longest is cut. 0 sets no limit.
     pub max_pending: usize,
@@ -130,6 +183,19 @@ impl Default for EdgeConfig {
             base_path: String::new(),
             workers: 0,
             max_connections: 20_000,
+            max_per_room: 20_000,
+            max_per_user: 0,
+            max_per_address: 0,
+            handshake_rate: 0,
+            handshake_rate_per_address: 0,
+            ipv6_prefix: 64,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            proxy_protocol: false,
+            message_rate: 50,
+            message_burst: 100,
+            inbound_rate: 64 * 1024,
+            inbound_burst: 256 * 1024,
             max_pending: 4_096,
             allowed_origins: Vec::new(),
             max_wait: Duration::from_secs(30),
@@ -160,6 +226,42 @@ impl EdgeConfig {
         Origins::parse(&self.allowed_origins)
             .map_err(|fault| anyhow::anyhow!("edge.allowed_origins: {fault}"))
     }
+
+    /// How clients' addresses are found.
+    ///
+    /// # Errors
+    /// An entry of the trusted proxies that is no network, or a prefix that is none.
+    pub fn addresses(&self) -> anyhow::Result<Addresses> {
+        let trusted = Trusted::parse(&self.trusted_proxies)
+            .map_err(|fault| anyhow::anyhow!("edge.trusted_proxies: {fault}"))?;
+        anyhow::ensure!(
+            !self.proxy_protocol || !trusted.is_empty(),
+            "edge.proxy_protocol is on and nobody's header is read; name your proxies in edge.trusted_proxies"
+        );
+        anyhow::ensure!(
+            address::is_prefix(self.ipv6_prefix),
+            "edge.ipv6_prefix is {}; a prefix of an IPv6 network has 1 to 128 bits",
+            self.ipv6_prefix
+        );
+        let forwarded = self.forwarded_header == ForwardedHeader::XForwardedFor;
+        Ok(Addresses { trusted, forwarded, ipv6_prefix: self.ipv6_prefix })
+    }
+
+    /// How many may come in, and how fast.
+    pub fn limits(&self) -> LimitsConfig {
+        LimitsConfig {
+            connections: self.max_connections,
+            per_address: self.max_per_address,
+            per_user: self.max_per_user,
+            per_room: self.max_per_room,
+            handshakes: self.handshake_rate,
+            handshakes_per_address: self.handshake_rate_per_address,
+            inbound: InboundLimits {
+                messages: Rate::new(self.message_rate, self.message_burst),
+                bytes: Rate::new(self.inbound_rate, self.inbound_burst),
+            },
+        }
+    }
 }
 
 impl Config {
@@ -187,6 +289,15 @@ impl Config {
             anyhow::ensure!(value > 0, "{key} must be at least 1");
         }
         self.edge.origins()?;
+        self.edge.addresses()?;
+        anyhow::ensure!(
+            self.edge.inbound_rate == 0 || self.edge.inbound_burst >= self.edge.max_message,
+            "edge.inbound_burst is less than edge.max_message: the largest message would end its socket; raise the burst"
+        );
+        anyhow::ensure!(
+            self.edge.message_rate == 0 || self.edge.message_burst > 0,
+            "edge.message_burst must be at least 1"
+        );
         anyhow::ensure!(self.edge.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
         Ok(())
     }

@@ -5,13 +5,16 @@
 //! [`socket`] writes what is queued. Rooms, sessions, the [`light`] and framing ([`wire`]) are without IO.
 
 pub mod accept;
+pub mod address;
 pub mod auth;
 mod client_metrics;
 pub mod config;
 pub mod event;
+pub mod files;
 pub mod http;
 pub mod hub;
 pub mod light;
+pub mod limits;
 pub mod metrics;
 pub mod reflection;
 pub mod room;

@@ -37,10 +37,12 @@ pub struct Metrics {
     pub switches: IntGauge,
     /// Commit to this edge.
     pub edge_latency: Histogram,
+    pending: IntGauge,
     connections: IntGaugeVec,
     sign_ins: IntCounterVec,
     handshakes: IntCounterVec,
     limited: IntCounterVec,
+    proxy_headers: IntCounterVec,
     closes: IntCounterVec,
     http_requests: IntCounterVec,
     clients: ClientMetrics,
@@ -52,6 +54,10 @@ impl Metrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
         Ok(Self {
+            pending: registry.gauge(
+                "rowcast_edge_pending_connections",
+                "Connections that carry nobody: in a handshake, not signed in yet, or kept alive between requests.",
+            )?,
             connections: registry.gauge_vec(
                 "rowcast_edge_connections",
                 "Open sockets, event streams, and requests for a page that are being answered.",
@@ -112,6 +118,11 @@ impl Metrics {
                 "Connections, requests and sockets that were refused or ended by a limit, by which.",
                 &["limit"],
             )?,
+            proxy_headers: registry.counter_vec(
+                "rowcast_edge_proxy_headers_total",
+                "PROXY protocol headers of trusted proxies: client and local were taken, connections with another result closed.",
+                &["result"],
+            )?,
             closes: registry.counter_vec(
                 "rowcast_edge_closes_total",
                 "Sockets and event streams that ended, by the close code sent; `peer` where none was.",
@@ -156,9 +167,19 @@ impl Metrics {
         self.handshakes.with_label_values(&[&status.to_string()]).inc();
     }
 
+    /// Connections that carry nobody.
+    pub fn pending(&self) -> IntGauge {
+        self.pending.clone()
+    }
+
     /// What a limit refuses or ends.
     pub fn limited(&self, limit: &str) -> IntCounter {
         self.limited.with_label_values(&[limit])
+    }
+
+    /// A trusted proxy's header was read, or not.
+    pub fn proxy_header(&self, result: &str) {
+        self.proxy_headers.with_label_values(&[result]).inc();
     }
 
     /// A request for events was answered.

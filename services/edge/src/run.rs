@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,7 +15,9 @@ use tokio::sync::mpsc;
 use crate::accept::pending::PendingCount;
 use crate::auth::Verifier;
 use crate::config::Config;
+use crate::files;
 use crate::hub::{CHANNEL, Hub, HubConfig};
+use crate::limits::{Limit, Limits};
 use crate::metrics::Metrics;
 use crate::room::RoomLimits;
 use crate::server::{self, ServerConfig, Shared};
@@ -36,6 +37,7 @@ pub async fn run(
     admin: TcpListener,
     shutdown: Signal,
 ) -> anyhow::Result<()> {
+    files::allow(&config.edge);
     let registry = Registry::new("edge", env!("CARGO_PKG_VERSION"))?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let readiness = Readiness::new();
@@ -73,7 +75,7 @@ pub async fn run(
 async fn drain(config: &Config, shared: &Shared, serving: &Latch, shutdown: &Signal) {
     shutdown.requested().await;
     serving.set_not_ready("draining");
-    let open = || shared.open.load(Ordering::Relaxed);
+    let open = || shared.limits.open();
     tracing::info!(sockets = open(), delay = ?config.edge.drain_delay, "not ready; accepting until balancers notice");
     tokio::time::sleep(config.edge.drain_delay).await;
     tracing::info!(sockets = open(), window = ?config.edge.drain_window, "sending sockets elsewhere");
@@ -110,11 +112,13 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
     let secret = config.auth.hs256_secret.expose().as_bytes();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pending = {
-        let cut = metrics.limited("pending");
-        PendingCount::new(config.edge.max_pending, move || cut.inc())
+        let cut = metrics.limited(Limit::Pending.label());
+        PendingCount::new(config.edge.max_pending, metrics.pending(), move || cut.inc())
     };
+    let limits = Limits::new(config.edge.limits(), Arc::clone(&metrics));
     Ok(Shared {
         pending,
+        limits,
         config: Arc::new(ServerConfig {
             workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
             base_path: config.edge.base_path.clone(),
@@ -128,7 +132,8 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
                 closing: Duration::from_secs(2),
             },
             max_message: usize::try_from(config.edge.max_message).unwrap_or(usize::MAX),
-            max_connections: config.edge.max_connections,
+            addresses: config.edge.addresses()?,
+            proxy_protocol: config.edge.proxy_protocol,
             origins: config.edge.origins()?,
             max_wait: config.edge.max_wait,
             token_in_url: config.auth.token_in_url,
@@ -136,6 +141,5 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
         verifier: Arc::new(Verifier::hs256(secret, &config.auth.room_claim, leeway)),
         metrics,
         to_hub,
-        open: Arc::new(AtomicUsize::new(0)),
     })
 }

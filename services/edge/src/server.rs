@@ -1,11 +1,11 @@
 //! The public port: HTTP by actix-web, upgrades on the raw stream, one worker a thread.
 
 use std::cell::RefCell;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_codec::{AsyncRead, AsyncWrite, Framed};
 use actix_http::body::{BodySize, MessageBody};
@@ -22,19 +22,21 @@ use futures_util::SinkExt;
 use rowcast_protocol::{BEARER_SUBPROTOCOL, SUBPROTOCOL};
 use tokio::sync::mpsc;
 
-use crate::accept::Door;
 use crate::accept::heads::Heads;
 use crate::accept::pending::{Pending, PendingCount, Place};
 use crate::accept::stream::Stream;
+use crate::accept::{Caller, Door};
+use crate::address::{Addresses, Trusted};
 use crate::auth::Verifier;
 use crate::http;
 use crate::http::error::Refusal;
 use crate::http::origins::{Judgement, Origins};
 use crate::hub::CHANNEL;
+use crate::limits::{Limits, Open};
 use crate::metrics::Metrics;
 use crate::session::SessionLimits;
 use crate::socket::Socket;
-use crate::worker::{Caller, ToHub, Transport, Worker};
+use crate::worker::{ToHub, Transport, Worker};
 
 /// How often a worker looks after its sessions: deadlines, pings, expiries, drain.
 const TICK: Duration = Duration::from_millis(100);
@@ -53,14 +55,22 @@ pub struct ServerConfig {
     pub session: SessionLimits,
     /// The largest message from a client, in bytes.
     pub max_message: usize,
-    /// Clients at most; 0 sets no limit.
-    pub max_connections: usize,
+    /// Whose word on a client's address counts.
+    pub addresses: Addresses,
+    /// Whether trusted proxies begin each connection with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// From where pages may come.
     pub origins: Origins,
     /// How long a page may be waited for, at most.
     pub max_wait: Duration,
     /// Whether requests may bring their token in the URL.
     pub token_in_url: bool,
+}
+
+impl ServerConfig {
+    fn header_from(&self) -> Trusted {
+        if self.proxy_protocol { self.addresses.trusted.clone() } else { Trusted::default() }
+    }
 }
 
 /// What all workers share.
@@ -74,17 +84,16 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The way to the hub.
     pub to_hub: mpsc::Sender<ToHub>,
-    /// Clients of this edge: open sockets and streams, and requests that are being answered.
-    pub open: Arc<AtomicUsize>,
+    /// How many may come in, and who has.
+    pub limits: Arc<Limits>,
     /// Connections that carry nobody yet.
     pub pending: Arc<PendingCount>,
 }
 
 impl Shared {
-    /// Whether this edge has as many clients as it may.
-    pub fn is_full(&self) -> bool {
-        let most = self.config.max_connections;
-        most > 0 && self.open.load(Ordering::Relaxed) >= most
+    /// Who a request is from.
+    pub fn caller(&self, peer: Option<SocketAddr>, headers: &HeaderMap, place: Option<&Rc<Place>>) -> Caller {
+        Caller { place: place.cloned(), address: self.config.addresses.of(peer, headers) }
     }
 }
 
@@ -117,7 +126,12 @@ pub fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<actix_ser
                 .configure(|routes| http::routes(routes, &local))
                 .wrap(from_fn(move |request, next| http::guard(origins.clone(), request, next)));
             let pending = Pending::new(Arc::clone(&shared.pending));
-            let door = Rc::new(Door { session: shared.config.session, pending });
+            let door = Rc::new(Door {
+                session: shared.config.session,
+                pending,
+                header_from: shared.config.header_from(),
+                metrics: Arc::clone(&shared.metrics),
+            });
             let http = HttpService::build()
                 .keep_alive(KEEP_ALIVE)
                 // The end of a request that waits, or of a stream, is seen by the end of what its client says.
@@ -148,6 +162,7 @@ fn start_worker(key: usize, shared: Shared) -> Local {
         Arc::clone(&shared.verifier),
         shared.config.session,
         Arc::clone(&shared.metrics),
+        Arc::clone(&shared.limits),
         shared.to_hub.clone(),
     );
     let worker = Rc::new(RefCell::new(worker));
@@ -188,76 +203,64 @@ async fn upgrade(
     mut framed: Framed<Heads<Stream>, Codec>,
 ) -> Result<(), std::io::Error> {
     let config = Arc::clone(&local.shared.config);
-    let mut answer = answer(&local.shared, &request);
+    let caller = local.shared.caller(request.peer_addr(), &request.head().headers, request.conn_data());
+    let (mut answer, open) = answer(&local.shared, &request, &caller);
     let status = answer.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     local.shared.metrics.handshake(status.as_u16());
-    let _open = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| Open::new(&local.shared));
+    let _open = open.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS);
     respond(&mut framed, answer).await?;
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return framed.close().await;
     }
-    let caller = Caller { place: request.conn_data::<Rc<Place>>().cloned() };
     let connection = local.worker.borrow_mut().connect(token(&request.head().headers).as_deref(), caller);
     drop(request);
+    let (worker, limits) = (Rc::clone(&local.worker), Arc::clone(&local.shared.limits));
     let (stream, received) = framed.into_parts().io.into_stream();
-    let socket = Socket::new(stream, &received, config.max_message, connection, Rc::clone(&local.worker));
+    let socket = Socket::new(stream, &received, config.max_message, connection, worker, limits);
     let code = socket.run().await;
     local.shared.metrics.closed(Transport::WebSocket, code);
     Ok(())
 }
 
-/// Counts a client for as long as it lives.
-pub struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    /// One more, until it is dropped.
-    pub fn new(shared: &Shared) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&shared.open))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn answer(shared: &Shared, request: &Request) -> Response<String> {
+/// The answer to a handshake, and the client that is counted where it is a good one.
+fn answer(shared: &Shared, request: &Request, caller: &Caller) -> (Response<String>, Option<Open>) {
     let judgement = shared.config.origins.judge(&request.head().headers);
     let refusal = match judgement {
-        Judgement::Refused => Some(Refusal::Origin),
-        _ => refusal(shared, request),
+        Judgement::Refused => Refusal::Origin,
+        _ => match enter(shared, request, caller) {
+            Ok(open) => return (handshake(request), Some(open)),
+            Err(refusal) => refusal,
+        },
     };
-    let Some(refusal) = refusal else { return handshake(request) };
     let mut response = Response::with_body(refusal.status(), refusal.body());
     let headers = refusal.headers().into_iter().chain(shared.config.origins.headers(&judgement));
     headers.for_each(|(name, value)| response.headers_mut().append(name, value));
     if matches!(refusal, Refusal::Malformed(_)) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
-    response
+    (response, None)
 }
 
-fn refusal(shared: &Shared, request: &Request) -> Option<Refusal> {
+fn enter(shared: &Shared, request: &Request, caller: &Caller) -> Result<Open, Refusal> {
     let config = &shared.config;
     if request.path().strip_prefix(config.base_path.as_str()) != Some("/ws") {
-        return Some(Refusal::NotFound(config.base_path.clone()));
+        return Err(Refusal::NotFound(config.base_path.clone()));
     }
     if let Err(error) = ws::verify_handshake(request.head()) {
-        return Some(Refusal::Malformed(error.to_string().into()));
+        return Err(Refusal::Malformed(error.to_string().into()));
     }
     // What follows would be a body to a proxy, and frames to this edge.
     if [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
         .iter()
         .any(|name| request.head().headers.contains_key(name))
     {
-        return Some(Refusal::Malformed("a request for an upgrade has no body".into()));
+        return Err(Refusal::Malformed("a request for an upgrade has no body".into()));
     }
-    shared.is_full().then_some(Refusal::Limit)
+    shared.limits.knock(caller.address, Instant::now()).map_err(Refusal::Limit)?;
+    shared.limits.enter(caller.address).map_err(Refusal::Limit)
 }
 
 fn handshake(request: &Request) -> Response<String> {

@@ -8,12 +8,16 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use rowcast_protocol::CloseCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::limits::inbound::Inbound;
+use crate::limits::{Limit, Limits};
 use crate::session::Outgoing;
 use crate::wire::{self, Decoder, Incoming};
 use crate::worker::{Connection, Worker, now};
@@ -45,6 +49,8 @@ pub struct Socket<IO> {
     decoder: Decoder,
     /// What was read may hold messages that have yet to be taken.
     unheard: bool,
+    limits: Arc<Limits>,
+    inbound: Inbound,
     writing: VecDeque<Bytes>,
     close_written: Option<CloseCode>,
     ended: bool,
@@ -67,6 +73,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         max_message: usize,
         connection: Rc<Connection>,
         worker: Rc<RefCell<Worker>>,
+        limits: Arc<Limits>,
     ) -> Self {
         let mut decoder = Decoder::new(max_message);
         decoder.feed(received);
@@ -76,6 +83,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             worker,
             decoder,
             unheard: !received.is_empty(),
+            limits,
+            inbound: Inbound::default(),
             writing: VecDeque::new(),
             close_written: None,
             ended: false,
@@ -121,9 +130,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         match self.poll_read(context) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Ok(0)) => Turn::End,
-            Poll::Ready(Ok(_)) => {
+            Poll::Ready(Ok(received)) => {
                 self.connection.session.borrow_mut().received(now());
-                self.take_messages(messages);
+                match self.inbound.bytes(self.limits.inbound(), received, Instant::now()) {
+                    Ok(()) => self.take_messages(messages),
+                    Err(limit) => self.refuse(limit),
+                }
                 Turn::Again
             }
             Poll::Ready(Err(error)) => {
@@ -146,6 +158,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         })
     }
 
+    /// Ends a socket that sends too much.
+    fn refuse(&mut self, limit: Limit) {
+        let mut session = self.connection.session.borrow_mut();
+        if !session.is_closing() {
+            session.close(CloseCode::Limit, self.limits.reached(limit).reason(), now());
+        }
+    }
+
     /// Takes so many messages, or all that are here; fewer where what waits to be sent is too much already.
     fn take_messages(&mut self, messages: &mut usize) {
         while *messages > 0 && self.unheard && !self.connection.session.borrow().is_congested() {
@@ -154,7 +174,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
                 return;
             }
             *messages -= 1;
-            match self.decoder.next_message() {
+            let taken = self.decoder.next_message();
+            let frames = self.decoder.take_frames();
+            if frames > 0
+                && let Err(limit) = self.inbound.frames(self.limits.inbound(), frames, Instant::now())
+            {
+                return self.refuse(limit);
+            }
+            match taken {
                 Ok(None) => self.unheard = false,
                 Ok(Some(Incoming::Text(text))) => self.worker.borrow_mut().message(&self.connection, &text),
                 Ok(Some(Incoming::Ping(payload))) => {

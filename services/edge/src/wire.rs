@@ -28,6 +28,7 @@ pub struct Decoder {
     fragments: Option<BytesMut>,
     empty_fragments: usize,
     max_message: usize,
+    frames: u32,
 }
 
 /// Fragments without a byte in one message. They are allowed, and nothing else bounds their number.
@@ -36,7 +37,7 @@ const MAX_EMPTY_FRAGMENTS: usize = 16;
 impl Decoder {
     /// Messages have at most `max_message` bytes, and no more than that is ever buffered for one.
     pub fn new(max_message: usize) -> Self {
-        Self { buffer: BytesMut::new(), fragments: None, empty_fragments: 0, max_message }
+        Self { buffer: BytesMut::new(), fragments: None, empty_fragments: 0, max_message, frames: 0 }
     }
 
     /// Adds what was received.
@@ -47,6 +48,11 @@ impl Decoder {
     /// Bytes that are held for what is to come.
     pub fn held(&self) -> usize {
         self.buffer.len() + self.fragments.as_ref().map_or(0, BytesMut::len)
+    }
+
+    /// Frames of every kind that were taken apart since this was last asked.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.frames)
     }
 
     /// The next message, if it is complete.
@@ -62,6 +68,7 @@ impl Decoder {
             let Some((finished, opcode, payload)) = parsed else {
                 return Ok(None);
             };
+            self.frames += 1;
             let payload = payload.unwrap_or_default();
             if let Some(incoming) = self.take(finished, opcode, payload)? {
                 self.release();

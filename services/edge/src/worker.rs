@@ -16,10 +16,11 @@ use rand::RngExt;
 use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName, Switches};
 use tokio::sync::mpsc;
 
-use crate::accept::pending::Place;
+use crate::accept::Caller;
 use crate::auth::{Identity, TokenFault, Verifier};
 use crate::event::Event;
 use crate::light::Light;
+use crate::limits::{Held, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Join};
 use crate::session::{Delivery, Effect, Now, Session, SessionLimits};
@@ -108,13 +109,6 @@ impl Transport {
     }
 }
 
-/// Who is at the door.
-#[derive(Clone, Default)]
-pub struct Caller {
-    /// The connection's place among those that carry nobody; none where nothing is accepted.
-    pub place: Option<Rc<Place>>,
-}
-
 /// A session and who is to be woken when something waits for its socket.
 pub struct Connection {
     /// Names it.
@@ -126,6 +120,8 @@ pub struct Connection {
     waker: RefCell<Option<Waker>>,
     bye_at: RefCell<Option<Instant>>,
     caller: Caller,
+    /// What it takes of its user's and its rooms' numbers, from its sign-in on.
+    held: RefCell<Option<Held>>,
     /// When it is to be sent to polling.
     polls_at: Cell<Option<Instant>>,
 }
@@ -162,6 +158,8 @@ pub struct Worker {
     verifier: Arc<Verifier>,
     limits: SessionLimits,
     metrics: Arc<Metrics>,
+    /// How many may come in to the edge, and who has.
+    numbers: Arc<Limits>,
     light: Light,
     /// All on until the hub has spoken; nobody is welcomed before that.
     switches: Switches,
@@ -187,6 +185,7 @@ impl Worker {
         verifier: Arc<Verifier>,
         limits: SessionLimits,
         metrics: Arc<Metrics>,
+        numbers: Arc<Limits>,
         to_hub: mpsc::Sender<ToHub>,
     ) -> Self {
         let light = Light { live: false, since: now().wall, reason: "starting" };
@@ -195,6 +194,7 @@ impl Worker {
             verifier,
             limits,
             metrics,
+            numbers,
             light,
             switches: Switches::default(),
             connections: HashMap::new(),
@@ -229,11 +229,12 @@ impl Worker {
         identity: Identity,
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
-    ) -> Rc<Connection> {
+    ) -> Result<Rc<Connection>, Limit> {
+        let held = self.numbers.admit(&identity)?;
         let limits = SessionLimits { silence: None, ..self.limits };
         let connection = self.open(transport, caller, limits, now());
-        self.let_in(&connection, identity, resume, types);
-        connection
+        self.let_in(&connection, held, identity, resume, types);
+        Ok(connection)
     }
 
     fn open(
@@ -253,6 +254,7 @@ impl Worker {
             waker: RefCell::new(None),
             bye_at: RefCell::new(self.draining.map(|until| bye_time(now.instant, until))),
             caller,
+            held: RefCell::new(None),
             polls_at: Cell::new(None),
         });
         self.connections.insert(key, Rc::clone(&connection));
@@ -281,6 +283,7 @@ impl Worker {
         if let Some(place) = &connection.caller.place {
             place.waits();
         }
+        connection.held.take();
         let rooms: Vec<_> = connection.session.borrow().rooms().cloned().collect();
         for room in rooms {
             self.leave(connection, &room);
@@ -327,7 +330,10 @@ impl Worker {
         let known = judged.is_ok();
         match judged {
             Ok(_) if self.turns_away(connection, now) => {}
-            Ok(identity) => self.let_in(connection, identity, resume, types),
+            Ok(identity) => match self.numbers.admit(&identity) {
+                Ok(held) => self.let_in(connection, held, identity, resume, types),
+                Err(limit) => self.close(connection, CloseCode::Limit, limit.reason(), now),
+            },
             Err(fault) => self.refuse(connection, fault, now),
         }
         known
@@ -336,10 +342,12 @@ impl Worker {
     fn let_in(
         &mut self,
         connection: &Rc<Connection>,
+        held: Held,
         identity: Identity,
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
     ) {
+        connection.held.replace(Some(held));
         if let Some(place) = &connection.caller.place {
             place.carries();
         }
@@ -353,6 +361,11 @@ impl Worker {
             Ok(identity) => {
                 if !connection.session.borrow_mut().may_refresh(&identity, now) {
                     return connection.wake();
+                }
+                let changed =
+                    connection.held.borrow_mut().as_mut().map_or(Ok(()), |held| held.change(&identity.rooms));
+                if let Err(limit) = changed {
+                    return self.close(connection, CloseCode::Limit, limit.reason(), now);
                 }
                 let left: Vec<RoomName> = {
                     let session = connection.session.borrow();

@@ -345,7 +345,8 @@ async fn every_refusal_says_what_to_do() -> Result<()> {
     assert_eq!(in_url.status, 401, "tokens in URLs are off");
     let _first = edge.join(json!("m1"), json!({})).await?;
     let full = edge.ask(&good, &[], &[]).await?.answer().await?;
-    assert_eq!((full.refusal()?, full.header("retry-after")), ((503, "limit".to_owned()), "2"));
+    assert_eq!(full.refusal()?, (503, "limit".to_owned()));
+    assert!((1..=5).contains(&full.header("retry-after").parse::<u64>()?), "{full:?}");
     Ok(())
 }
 

@@ -69,7 +69,9 @@ impl Rowcast {
         let name = format!("edge {number}");
         let launch = common(folder, program, &name)
             .env("ROWCAST_REDIS__URL", setting.redis_url)
-            .env("ROWCAST_AUTH__HS256_SECRET", &folder.secrets().jwt_secret);
+            .env("ROWCAST_AUTH__HS256_SECRET", &folder.secrets().jwt_secret)
+            // The balancer, which names its clients.
+            .env("ROWCAST_EDGE__TRUSTED_PROXIES", "127.0.0.1");
         let launch = setting.more.iter().fold(launch, |launch, (key, value)| launch.env(key, value));
         Self::on_free_ports(folder, launch, &name, Some("ROWCAST_EDGE__LISTEN")).await
     }

@@ -120,7 +120,13 @@ async fn front(
         .iter()
         .map(|edge| Backend { address: edge.listen().to_owned(), admin: Some(edge.admin().to_owned()) })
         .collect();
-    let options = HaproxyOptions { folder: Some(folder.path().join("haproxy")), port: None, backends, page };
+    let options = HaproxyOptions {
+        folder: Some(folder.path().join("haproxy")),
+        port: None,
+        backends,
+        page,
+        proxy_protocol: None,
+    };
     let balancer = Haproxy::start(options).await?;
     say.line(&format!("HAProxy answers on 127.0.0.1:{}, in front of {} edges", balancer.port(), edges.len()));
     Ok((redis, edges, balancer))

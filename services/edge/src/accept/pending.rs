@@ -6,30 +6,26 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
+
+use rowcast_process::prometheus::IntGauge;
 
 /// What all threads of the edge share.
 pub struct PendingCount {
     most: usize,
-    now: AtomicUsize,
+    now: IntGauge,
     /// Called for each connection that is cut.
     on_cut: Box<dyn Fn() + Send + Sync>,
 }
 
 impl PendingCount {
-    /// So many at most; 0 sets no limit.
-    pub fn new(most: usize, on_cut: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { most, now: AtomicUsize::new(0), on_cut: Box::new(on_cut) })
-    }
-
-    /// How many there are.
-    pub fn get(&self) -> usize {
-        self.now.load(Ordering::Relaxed)
+    /// So many at most; 0 sets no limit. How many there are is kept in `now`.
+    pub fn new(most: usize, now: IntGauge, on_cut: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { most, now, on_cut: Box::new(on_cut) })
     }
 
     fn is_exceeded(&self) -> bool {
-        self.most > 0 && self.get() > self.most
+        self.most > 0 && usize::try_from(self.now.get()).is_ok_and(|now| now > self.most)
     }
 }
 
@@ -110,7 +106,7 @@ impl Place {
             let number = home.next.replace(home.next.get() + 1);
             self.state.set(State::Waiting(number));
             home.queue.borrow_mut().insert(number, Rc::clone(self));
-            home.all.now.fetch_add(1, Ordering::Relaxed);
+            home.all.now.inc();
             home.make_room();
         }
     }
@@ -134,7 +130,7 @@ impl Place {
     /// Leaves the queue for another state.
     fn set(&self, state: State) {
         if let State::Waiting(number) = self.state.replace(state) {
-            self.home.all.now.fetch_sub(1, Ordering::Relaxed);
+            self.home.all.now.dec();
             self.home.queue.borrow_mut().remove(&number);
             if state == State::Carrying {
                 self.waker.take();
@@ -159,12 +155,17 @@ impl Drop for Occupant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn gauge() -> IntGauge {
+        IntGauge::new("pending", "In tests.").expect("a gauge")
+    }
 
     #[test]
     fn at_the_bound_the_one_that_has_waited_longest_is_cut() {
         let cut = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&cut);
-        let all = PendingCount::new(3, move || {
+        let all = PendingCount::new(3, gauge(), move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
         let pending = Pending::new(Arc::clone(&all));
@@ -175,22 +176,22 @@ mod tests {
         // The first is now the newest of those that wait.
         places[0].place().waits();
         let over: Vec<_> = places.iter().map(|one| one.place().is_over()).collect();
-        assert_eq!((over, all.get()), (vec![false, true, false], 3));
+        assert_eq!((over, all.now.get()), (vec![false, true, false], 3));
         drop(another);
-        assert_eq!((all.get(), cut.load(Ordering::Relaxed)), (2, 1));
+        assert_eq!((all.now.get(), cut.load(Ordering::Relaxed)), (2, 1));
         drop(places);
-        assert_eq!((all.get(), pending.queue.borrow().len()), (0, 0));
+        assert_eq!((all.now.get(), pending.queue.borrow().len()), (0, 0));
     }
 
     #[test]
     fn a_place_of_a_connection_that_has_ended_comes_back_to_no_queue() {
-        let all = PendingCount::new(0, || {});
+        let all = PendingCount::new(0, gauge(), || {});
         let pending = Pending::new(Arc::clone(&all));
         let occupant = pending.admit();
         let place = Rc::clone(occupant.place());
         place.carries();
         drop(occupant);
         place.waits();
-        assert_eq!((all.get(), place.is_over()), (0, true));
+        assert_eq!((all.now.get(), place.is_over()), (0, true));
     }
 }

@@ -6,10 +6,12 @@ use std::borrow::Cow;
 use actix_http::StatusCode;
 use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::HttpResponse;
+use rand::RngExt;
 use rowcast_protocol::SUBPROTOCOL;
 use serde_json::{Value, json};
 
 use crate::auth::TokenFault;
+use crate::limits::Limit;
 
 /// Why a request gets no answer of the kind that it asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +26,8 @@ pub enum Refusal {
     Origin,
     /// A parameter or a header cannot be understood.
     Malformed(Cow<'static, str>),
-    /// This edge has as many clients as it may.
-    Limit,
+    /// A limit is reached.
+    Limit(Limit),
     /// This edge is going away.
     Draining,
     /// There is nothing; clients of this base path are told where something is.
@@ -43,7 +45,8 @@ impl Refusal {
             Self::Token(TokenFault::NoRoom) | Self::NotAllowed | Self::Origin => StatusCode::FORBIDDEN,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Limit | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Limit(limit) if !limit.is_the_edges() => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(_) | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
@@ -57,7 +60,7 @@ impl Refusal {
             Self::NoToken | Self::Token(_) => "token",
             Self::Origin => "origin",
             Self::Malformed(_) => "malformed",
-            Self::Limit => "limit",
+            Self::Limit(_) => "limit",
             Self::Draining => "draining",
             Self::NotFound(_) => "not_found",
             Self::Method => "method",
@@ -72,7 +75,10 @@ impl Refusal {
             Self::NotAllowed => "the token does not name this room",
             Self::Origin => "pages of this origin may not come here; add it to edge.allowed_origins",
             Self::Malformed(what) => return what.clone(),
-            Self::Limit => "this edge has as many clients as it may; try again, another edge may serve",
+            Self::Limit(limit) => {
+                let reason = limit.reason();
+                reason.split_once(": ").map_or(reason, |(_, text)| text)
+            }
             Self::Draining => "this edge is going away; try again, another edge serves",
             Self::Method => "use GET",
             Self::NoUpgrade => {
@@ -97,13 +103,17 @@ impl Refusal {
         let own = match self {
             Self::Token(TokenFault::NoRoom) => None,
             Self::NoToken | Self::Token(_) => Some((header::WWW_AUTHENTICATE, "Bearer")),
-            Self::Limit => Some((header::RETRY_AFTER, "2")),
             Self::Draining => Some((header::RETRY_AFTER, "1")),
             Self::Method => Some((header::ALLOW, "GET")),
             Self::NoUpgrade => Some((header::UPGRADE, "websocket")),
             _ => None,
         };
         headers.extend(own.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        if let Self::Limit(_) = self {
+            // Not all in the same moment again.
+            let seconds = rand::rng().random_range(1..=5_u16);
+            headers.push((header::RETRY_AFTER, seconds.into()));
+        }
         headers
     }
 
@@ -114,6 +124,9 @@ impl Refusal {
             body["base_path"] = Value::from(base.as_str());
             body["websocket"] = format!("{base}/ws").into();
             body["events"] = format!("{base}/v1/events").into();
+        }
+        if let Self::Limit(limit) = self {
+            body["limit"] = limit.label().into();
         }
         body.to_string()
     }

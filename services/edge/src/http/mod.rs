@@ -12,6 +12,7 @@ pub mod sse;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_http::header::{self, HeaderMap};
 use actix_web::body::{BoxBody, MessageBody};
@@ -20,12 +21,12 @@ use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::accept::pending::Place;
 use crate::auth::Identity;
+use crate::limits::Open;
 use crate::metrics::Metrics;
-use crate::server::{Local, Open};
+use crate::server::Local;
 use crate::session::Outgoing;
-use crate::worker::{Caller, Connection, Transport, Worker, now};
+use crate::worker::{Connection, Transport, Worker, now};
 use ask::Ask;
 use error::Refusal;
 use origins::{Judgement, Origins};
@@ -103,6 +104,9 @@ pub struct Entered {
 
 fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<Entered, Refusal> {
     let config = &local.shared.config;
+    let limits = &local.shared.limits;
+    let caller = local.shared.caller(request.peer_addr(), request.headers(), request.conn_data());
+    limits.knock(caller.address, Instant::now()).map_err(Refusal::Limit)?;
     let id = request.headers().get("last-event-id").filter(|_| transport == Transport::EventStream);
     // No edge gave out what is not text; it leads to a resync like any other nonsense.
     let id = id.map(|id| String::from_utf8_lossy(id.as_bytes()));
@@ -111,16 +115,13 @@ fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<E
     if local.worker.borrow().is_draining() {
         return Err(Refusal::Draining);
     }
-    if local.shared.is_full() {
-        return Err(Refusal::Limit);
-    }
+    let open = limits.enter(caller.address).map_err(Refusal::Limit)?;
     let resume = ask.resume(&identity.rooms);
     let reach = Reach::new(&identity.rooms, &resume);
-    let caller = Caller { place: request.conn_data::<Rc<Place>>().cloned() };
-    let connection =
-        local.worker.borrow_mut().enter(transport, caller, identity, &resume, ask.types.as_deref());
+    let entered = local.worker.borrow_mut().enter(transport, caller, identity, &resume, ask.types.as_deref());
+    let connection = entered.map_err(Refusal::Limit)?;
     let worker = Rc::clone(&local.worker);
-    let carried = Carried { connection, worker, _open: Open::new(&local.shared) };
+    let carried = Carried { connection, worker, _open: open };
     Ok(Entered { ask, carried, reach, metrics: Arc::clone(&local.shared.metrics) })
 }
 

@@ -9,6 +9,7 @@ use rowcast_protocol::{Cursor, EventId, Generation, Offset, Record, RecordKind, 
 use serde_json::json;
 
 use super::*;
+use crate::limits::LimitsConfig;
 use crate::room::{Resume, Source};
 use crate::session::Outgoing;
 
@@ -52,9 +53,10 @@ impl World {
         };
         let registry = Registry::new("edge", "test").expect("a registry");
         let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));
+        let numbers = Limits::new(LimitsConfig::default(), Arc::clone(&metrics));
         Self {
             rng: StdRng::seed_from_u64(seed),
-            worker: Worker::new(0, verifier, limits, metrics, to_hub),
+            worker: Worker::new(0, verifier, limits, metrics, numbers, to_hub),
             inbox,
             connections: Vec::new(),
             joins: Vec::new(),

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::accept::Caller;
 use crate::auth::Verifier;
+use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Source};
 use crate::session::{Outgoing, SessionLimits};
-use crate::worker::{Caller, ToHub, ToWorker};
+use crate::worker::{ToHub, ToWorker};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -46,7 +48,8 @@ impl Bench {
         let verifier = Arc::new(Verifier::hs256(SECRET, "merchantId", 0));
         let registry = Registry::new("edge", "test").expect("a registry");
         let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));
-        Self { worker: Worker::new(0, verifier, limits, metrics, to_hub), inbox }
+        let numbers = Limits::new(LimitsConfig::default(), Arc::clone(&metrics));
+        Self { worker: Worker::new(0, verifier, limits, metrics, numbers, to_hub), inbox }
     }
 
     fn switch(&mut self, switches: Switches, window: Duration) {
@@ -201,7 +204,8 @@ fn what_an_http_request_carries_stays() {
     let mut bench = Bench::new();
     let identity = bench.worker.verify(&token()).expect("a good token");
     let enter = |worker: &mut Worker, transport| {
-        worker.enter(transport, Caller::default(), identity.clone(), &BTreeMap::new(), None)
+        let entered = worker.enter(transport, Caller::default(), identity.clone(), &BTreeMap::new(), None);
+        entered.expect("no limit is set")
     };
     let open = enter(&mut bench.worker, Transport::EventStream);
     bench.switch(OFF, Duration::ZERO);
