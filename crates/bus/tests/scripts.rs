@@ -100,7 +100,7 @@ fn create(name: &str, epoch: u64, stream: StreamId, replaces: Option<(StreamId, 
 }
 
 fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
-    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0 }
+    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0, revocations: 0 }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mirror::Sheet;
 use crate::position::{Epoch, Generation};
 
 /// One heartbeat. Unknown fields are ignored and missing ones have defaults, so that neighbouring versions
@@ -23,6 +24,9 @@ pub struct Heartbeat {
     /// The version of the switches that this leader has mirrored ([`crate::Switches`]); 0 from one that knows of none.
     #[serde(default)]
     pub switches: u64,
+    /// The same of the revocations ([`crate::Revocations`]).
+    #[serde(default)]
+    pub revocations: u64,
 }
 
 impl Heartbeat {
@@ -35,6 +39,14 @@ impl Heartbeat {
     pub fn generation(&self) -> Generation {
         Generation(self.generation)
     }
+
+    /// The version of a sheet that this leader has mirrored; 0 from one that knows of none.
+    pub fn version(&self, sheet: Sheet) -> u64 {
+        match sheet {
+            Sheet::Switches => self.switches,
+            Sheet::Revocations => self.revocations,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -42,9 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_of_an_earlier_version_is_understood_and_knows_of_no_switches() {
+    fn a_heartbeat_of_an_earlier_version_is_understood_and_knows_of_no_sheet() {
         let heard: Heartbeat =
             serde_json::from_str(r#"{"epoch":3,"generation":2,"lag_ms":0,"later":1}"#).expect("readable");
-        assert_eq!((heard.epoch, heard.generation, heard.switches), (3, 2, 0));
+        assert_eq!((heard.epoch, heard.generation), (3, 2));
+        assert!(Sheet::ALL.iter().all(|sheet| heard.version(*sheet) == 0));
     }
 }

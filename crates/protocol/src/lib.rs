@@ -14,6 +14,7 @@ pub mod name;
 pub mod position;
 pub mod record;
 pub mod report;
+pub mod revocations;
 pub mod timestamp;
 
 pub use client::{ClientMessage, MalformedMessage};
@@ -25,6 +26,7 @@ pub use name::{InvalidRoom, RoomName};
 pub use position::{Cursor, Epoch, EventId, Generation, InvalidCursor, Offset, StreamId};
 pub use record::{InvalidRecord, Record, RecordKind};
 pub use report::{MalformedReport, Report};
+pub use revocations::{RevocationKind, Revocations};
 pub use timestamp::Micros;
 
 /// The WebSocket subprotocol that clients ask for and the edge answers with.

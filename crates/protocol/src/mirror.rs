@@ -9,16 +9,19 @@ use serde::{Deserialize, Serialize};
 pub enum Sheet {
     /// [`Switches`].
     Switches,
+    /// [`crate::Revocations`].
+    Revocations,
 }
 
 impl Sheet {
     /// All of them.
-    pub const ALL: [Sheet; 1] = [Self::Switches];
+    pub const ALL: [Sheet; 2] = [Self::Switches, Self::Revocations];
 
     /// Its name in PostgreSQL and in Redis.
     pub fn name(self) -> &'static str {
         match self {
             Self::Switches => "switches",
+            Self::Revocations => "revocations",
         }
     }
 }
@@ -28,7 +31,7 @@ impl Sheet {
 pub struct Mirror {
     /// Which.
     pub sheet: Sheet,
-    /// 1 and above; 0 stands for "nothing is known of it" ([`crate::Heartbeat::switches`]).
+    /// 1 and above; 0 stands for "nothing is known of it" ([`crate::Heartbeat::version`]).
     pub version: u64,
     /// JSON, of the sheet's own form.
     pub content: String,

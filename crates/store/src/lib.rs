@@ -20,6 +20,7 @@ mod notifying;
 mod outbox;
 mod pooler;
 pub mod reading;
+mod revocations;
 mod session;
 mod state;
 mod trial;
@@ -38,6 +39,7 @@ pub use migration::{
 pub use mirror::{Switch, SwitchList};
 pub use notifying::{NotifyingFunction, NotifyingTrigger};
 pub use outbox::{Bell, Page, Ring, Row};
+pub use revocations::{Before, NewRevocation, Revocation};
 pub use session::{Note, Session, SessionOptions, Subscription, connect};
 pub use state::{Identity, State};
 pub use trial::Trial;

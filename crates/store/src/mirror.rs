@@ -1,5 +1,5 @@
-//! What is set in PostgreSQL at run time and mirrored into Redis for the edges: switches. Reading it for the leader,
-//! reading and setting it for the command line. Writing it to Redis is the listener's.
+//! What is set in PostgreSQL at run time and mirrored into Redis for the edges. Reading it for the leader, and reading and setting
+//! switches for the command line; revocations are set in [`crate::revocations`]. Writing it to Redis is the listener's.
 
 use rowcast_protocol::{Mirror, Sheet};
 
@@ -26,30 +26,58 @@ pub struct SwitchList {
     pub switches: Vec<Switch>,
 }
 
-/// The content of a sheet, in one statement: version and content belong together.
+/// A query of a sheet's content, as JSON.
 fn content(sheet: Sheet) -> &'static str {
     match sheet {
         Sheet::Switches => {
-            "SELECT m.version, (SELECT coalesce(json_object_agg(s.name, s.is_on ORDER BY s.name), '{}')::text
-                                  FROM rowcast.switches AS s)
-               FROM rowcast.mirror AS m WHERE m.sheet = $1"
+            "SELECT coalesce(json_object_agg(s.name, s.is_on ORDER BY s.name), '{}')::text FROM rowcast.switches AS s"
+        }
+        // Put together by hand: json_object_agg would write six bytes more for each.
+        Sheet::Revocations => {
+            "SELECT '{' || coalesce(string_agg(k.part, ','), '') || '}' FROM (
+                SELECT to_json(r.kind) || ':{' || string_agg(to_json(r.value) || ':' || CASE
+                           WHEN r.issued_before = 'infinity' THEN 'null'
+                           ELSE (extract(epoch FROM r.issued_before) * 1000000)::bigint::text END, ',') || '}' AS part
+                  FROM rowcast.revocations AS r GROUP BY r.kind) AS k"
         }
     }
 }
 
 impl Cleaner {
-    /// A sheet as it is now.
-    pub async fn load_sheet(&self, sheet: Sheet) -> Result<Mirror, StoreError> {
+    /// A sheet as it is now; none where it has still the version that is known. One statement: version and content belong
+    /// together.
+    pub async fn load_sheet(&self, sheet: Sheet, known: Option<u64>) -> Result<Option<Mirror>, StoreError> {
+        let known = known.and_then(|version| i64::try_from(version).ok());
+        let query = format!(
+            "SELECT m.version, CASE WHEN m.version IS DISTINCT FROM $2 THEN ({}) END
+               FROM rowcast.mirror AS m WHERE m.sheet = $1",
+            content(sheet)
+        );
         let row = self
             .session()
             .client()
-            .query_opt(content(sheet), &[&sheet.name()])
+            .query_opt(&query, &[&sheet.name(), &known])
             .await
             .map_err(StoreError::from_statement)?
             .ok_or_else(|| {
                 StoreError::Unexpected(format!("rowcast.mirror has no row for {}", sheet.name()))
             })?;
-        Ok(Mirror { sheet, version: unsigned(row.try_get(0)?)?, content: row.try_get(1)? })
+        let (version, content) = (unsigned(row.try_get(0)?)?, row.try_get::<_, Option<String>>(1)?);
+        Ok(content.map(|content| Mirror { sheet, version, content }))
+    }
+
+    /// Edges were told of this version of a sheet: whoever has changed it may be waiting for that.
+    pub async fn note_told(&self, sheet: Sheet, version: u64) -> Result<(), StoreError> {
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        self.session()
+            .client()
+            .execute(
+                "UPDATE rowcast.mirror SET told = $2 WHERE sheet = $1 AND told <> $2",
+                &[&sheet.name(), &version],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        Ok(())
     }
 }
 

@@ -19,10 +19,22 @@ pub struct Identity {
     pub issued_at: Option<Micros>,
     /// The rooms, sorted, at least one.
     pub rooms: Vec<RoomName>,
+    /// Rooms that the token names too, and that its bearer did not ask for.
+    pub elsewhere: Vec<RoomName>,
     /// What the token may see, whatever the client asks for.
     pub types: TypeFilter,
     /// `exp`.
     pub expires_at: Micros,
+}
+
+impl Identity {
+    /// Its bearer asks for one room only. Whether the token names that.
+    pub fn ask_for(&mut self, room: &str) -> bool {
+        let (asked, others) =
+            std::mem::take(&mut self.rooms).into_iter().partition(|one| one.as_str() == room);
+        (self.rooms, self.elsewhere) = (asked, others);
+        !self.rooms.is_empty()
+    }
 }
 
 /// Why a token does not let anybody in.
@@ -40,6 +52,8 @@ pub enum TokenFault {
     Expired,
     /// `nbf` is to come, or is no time.
     NotYet,
+    /// It was revoked.
+    Revoked,
     /// It is good, and names no usable room.
     NoRoom,
 }
@@ -62,6 +76,7 @@ impl TokenFault {
             Self::NoExpiry => "the token has no usable exp",
             Self::Expired => "the token has expired",
             Self::NotYet => "the token is not valid yet",
+            Self::Revoked => "the token was revoked",
             Self::NoRoom => "the token names no usable room",
         }
     }
@@ -75,6 +90,7 @@ impl TokenFault {
             Self::NoExpiry => "no_expiry",
             Self::Expired => "expired",
             Self::NotYet => "not_yet",
+            Self::Revoked => "revoked",
             Self::NoRoom => "no_room",
         }
     }
@@ -133,6 +149,7 @@ impl Verifier {
             token_id: claims.get("jti").and_then(Value::as_str).map(str::to_owned),
             issued_at: claims.get("iat").and_then(numeric_date),
             rooms: claims.get(&self.room_claim).and_then(rooms).ok_or(TokenFault::NoRoom)?,
+            elsewhere: Vec::new(),
             types: claims.get("types").map_or_else(TypeFilter::all, allowed_types),
             expires_at,
         })

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn heartbeat(lag_ms: u64) -> Heartbeat {
-        Heartbeat { epoch: 1, generation: 1, lag_ms, at: 0, impaired: None, switches: 0 }
+        Heartbeat { epoch: 1, generation: 1, lag_ms, at: 0, impaired: None, switches: 0, revocations: 0 }
     }
 
     #[test]

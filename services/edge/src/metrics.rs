@@ -2,7 +2,7 @@
 
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics as Registry, MetricsError};
 use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-use rowcast_protocol::CloseCode;
+use rowcast_protocol::{CloseCode, Sheet};
 use serde_json::Value;
 
 use crate::client_metrics::ClientMetrics;
@@ -33,8 +33,11 @@ pub struct Metrics {
     pub redis_losses: IntCounter,
     /// Sockets that were sent to polling, by when.
     pub sent_to_polling: IntCounterVec,
-    /// The version of the switches that are in force here.
-    pub switches: IntGauge,
+    /// Revocations in force here.
+    pub revocations: IntGauge,
+    switches_version: IntGauge,
+    revocations_version: IntGauge,
+    revoked: IntCounterVec,
     /// Commit to this edge.
     pub edge_latency: Histogram,
     pending: IntGauge,
@@ -94,7 +97,18 @@ impl Metrics {
                 "Sockets sent to polling because sockets are switched off: while open, or at sign_in.",
                 &["when"],
             )?,
-            switches: registry.gauge(
+            revocations: registry
+                .gauge("rowcast_edge_revocations", "Revocations of tokens that are in force here.")?,
+            revocations_version: registry.gauge(
+                "rowcast_edge_revocations_version",
+                "The version of the revocations in force here; 0 where no leader has told of any.",
+            )?,
+            revoked: registry.counter_vec(
+                "rowcast_edge_revoked_total",
+                "Sessions that were ended because their token was revoked.",
+                &["transport"],
+            )?,
+            switches_version: registry.gauge(
                 "rowcast_edge_switches_version",
                 "The version of the switches in force here; 0 where no leader has told of any.",
             )?,
@@ -150,6 +164,19 @@ impl Metrics {
     /// How many clients are carried so.
     pub fn connections(&self, transport: Transport) -> IntGauge {
         self.connections.with_label_values(&[transport.label()])
+    }
+
+    /// The version of a sheet that is in force here.
+    pub fn sheet(&self, sheet: Sheet) -> &IntGauge {
+        match sheet {
+            Sheet::Switches => &self.switches_version,
+            Sheet::Revocations => &self.revocations_version,
+        }
+    }
+
+    /// A session was ended because its token was revoked.
+    pub fn revoked(&self, transport: Transport) {
+        self.revoked.with_label_values(&[transport.label()]).inc();
     }
 
     /// Takes in what a client reports of itself.

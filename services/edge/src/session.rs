@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rowcast_protocol::frame::{RoomWelcome, ServerFrame};
 use rowcast_protocol::{CloseCode, Cursor, Micros, Offset, RecordKind, RoomName, StreamId, TypeFilter};
 
-use crate::auth::Identity;
+use crate::auth::{Identity, TokenFault};
 use crate::event::Event;
 use crate::light::Light;
 use crate::room::{Answer, Resume};
@@ -39,6 +39,9 @@ pub struct SessionLimits {
 
 /// A session that is further behind than this is told that it is not live.
 const BEHIND: Duration = Duration::from_secs(5);
+
+/// How long a client whose token was revoked may take to answer the close, at most: it is to be gone within a second.
+const REVOKED_CLOSING: Duration = Duration::from_millis(500);
 
 /// How early a client hears that its token ends.
 const EXPIRY_NOTICE_SECONDS: i64 = 60;
@@ -223,6 +226,7 @@ pub struct Session {
     last_ping: Instant,
     last_cursor_notice: Instant,
     expiry_noticed: bool,
+    revoked: bool,
 }
 
 impl Session {
@@ -251,6 +255,7 @@ impl Session {
             last_ping: now.instant,
             last_cursor_notice: now.instant,
             expiry_noticed: false,
+            revoked: false,
         }
     }
 
@@ -690,6 +695,34 @@ impl Session {
     fn end(&mut self, code: CloseCode, reason: &'static str, now: Now) {
         self.push(Outgoing::Close(code, reason));
         self.phase = Phase::Closing { until: now.instant + self.limits.closing };
+    }
+
+    /// Its token counts no more: nothing that waits for the client reaches it but the close. False where it was closing
+    /// already, and goes for that reason.
+    pub fn revoke(&mut self, now: Now) -> bool {
+        let closing = self.is_closing();
+        self.revoked = true;
+        if closing {
+            self.queue.retain(|outgoing| matches!(outgoing, Outgoing::Bye(_) | Outgoing::Close(..)));
+            self.queued_bytes = self.queue.iter().map(Outgoing::size).sum();
+        } else {
+            self.drop_queue();
+            self.end(CloseCode::Token, TokenFault::Revoked.message(), now);
+        }
+        if let Phase::Closing { until } = &mut self.phase {
+            *until = (*until).min(now.instant + REVOKED_CLOSING);
+        }
+        !closing
+    }
+
+    /// Whether it was ended because its token was revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked
+    }
+
+    /// Who its client is, once that has signed in.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Sends the client elsewhere.

@@ -3,6 +3,9 @@
 //! Everything here runs on one thread and never waits. An event comes in once and goes to every local session of
 //! its room; the sockets' tasks are woken and write what is queued.
 
+#[cfg(test)]
+mod bench;
+mod revoking;
 mod switching;
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +16,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt;
-use rowcast_protocol::{ClientMessage, CloseCode, Micros, RoomName, Switches};
+use rowcast_protocol::{ClientMessage, CloseCode, Micros, Revocations, RoomName, Switches};
 use tokio::sync::mpsc;
 
 use crate::accept::Caller;
@@ -68,6 +71,8 @@ pub enum ToWorker {
     Light(Light),
     /// Switches were loaded, or have changed. Sockets that these close are sent away spread over this time.
     Switches(Switches, Duration),
+    /// Revocations were loaded, or have changed. Whoever's token is among them goes at once.
+    Revocations(Arc<Revocations>),
     /// Sockets are to be sent elsewhere, spread over this time.
     Drain(Duration),
 }
@@ -163,6 +168,8 @@ pub struct Worker {
     light: Light,
     /// All on until the hub has spoken; nobody is welcomed before that.
     switches: Switches,
+    /// None until the hub has spoken; the same holds.
+    revocations: Arc<Revocations>,
     connections: HashMap<SessionKey, Rc<Connection>>,
     rooms: HashMap<RoomName, LocalRoom>,
     to_hub: mpsc::Sender<ToHub>,
@@ -197,6 +204,7 @@ impl Worker {
             numbers,
             light,
             switches: Switches::default(),
+            revocations: Arc::default(),
             connections: HashMap::new(),
             rooms: HashMap::new(),
             to_hub,
@@ -265,6 +273,7 @@ impl Worker {
     /// Judges a token.
     pub fn verify(&self, token: &str) -> Result<Identity, TokenFault> {
         let judged = self.verifier.verify(token, now().wall);
+        let judged = judged.and_then(|identity| self.unless_revoked(identity));
         self.metrics.sign_in(judged.as_ref().map_or_else(|fault| fault.label(), |_| "ok"));
         judged
     }
@@ -347,6 +356,11 @@ impl Worker {
         resume: &BTreeMap<String, String>,
         types: Option<&[String]>,
     ) {
+        // Since the token was judged, revocations may have come.
+        let Ok(identity) = self.unless_revoked(identity) else {
+            connection.session.borrow_mut().revoke(now());
+            return connection.wake();
+        };
         connection.held.replace(Some(held));
         if let Some(place) = &connection.caller.place {
             place.carries();
@@ -357,7 +371,8 @@ impl Worker {
     }
 
     fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {
-        match self.verifier.verify(token, now.wall) {
+        let judged = self.verifier.verify(token, now.wall);
+        match judged.and_then(|identity| self.unless_revoked(identity)) {
             Ok(identity) => {
                 if !connection.session.borrow_mut().may_refresh(&identity, now) {
                     return connection.wake();
@@ -469,6 +484,7 @@ impl Worker {
                 }
             }
             ToWorker::Switches(switches, window) => self.switch(switches, window),
+            ToWorker::Revocations(revocations) => self.revoke(revocations),
             ToWorker::Drain(window) => self.drain(window),
         }
     }

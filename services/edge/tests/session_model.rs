@@ -44,6 +44,7 @@ fn identity(rooms: &[usize]) -> Identity {
         token_id: None,
         issued_at: None,
         rooms: rooms.iter().map(|n| room(*n)).collect(),
+        elsewhere: Vec::new(),
         types: TypeFilter::all(),
         expires_at: Micros(i64::MAX),
     }

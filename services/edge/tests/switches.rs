@@ -6,6 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rowcast_protocol::Sheet;
 use rowcast_sandbox::{Link, Proxy, wait_for};
 use serde_json::{Value, json};
 use support::crowd::{Crowd, Writer};
@@ -154,7 +155,7 @@ async fn a_flushed_redis_or_an_old_leader_opens_no_socket_again() -> Result<()> 
     edge.expect_switches(2).await?;
     // A take-over: the old leader goes on for a while, and does not know.
     let mut next = Leader::start(&stage.redis.url(), 2, 1).await?;
-    next.know_switches(3);
+    next.know(Sheet::Switches, 3);
     next.switch(false).await?;
     edge.expect_switches(3).await?;
     ensure!(leader.switch(true).await.is_err(), "the old leader is refused");
@@ -164,7 +165,7 @@ async fn a_flushed_redis_or_an_old_leader_opens_no_socket_again() -> Result<()> 
     ensure!(edge.greets().await? == "mode", "flushed, and nothing heard yet");
     // The old leader finds nobody's claim, and tells of what it believes; the new one has raised the generation.
     let mut last = Leader::start(&stage.redis.url(), 3, 2).await?;
-    last.know_switches(3);
+    last.know(Sheet::Switches, 3);
     last.switch(false).await?;
     wait_for("the new generation", LIMIT, || async {
         ensure!(edge.metric("rowcast_edge_generation", "").await? == 2.0, "not yet");

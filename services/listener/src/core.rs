@@ -188,6 +188,7 @@ impl Core {
                 .map(|_| "a trigger failed and lost events".to_owned())
                 .or_else(|| self.drift.clone()),
             switches: self.publisher.mirrors.version(Sheet::Switches),
+            revocations: self.publisher.mirrors.version(Sheet::Revocations),
         })
     }
 

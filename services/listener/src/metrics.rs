@@ -3,7 +3,7 @@
 use rowcast_bus::{BusError, Refusal};
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
-use rowcast_protocol::{Epoch, Generation};
+use rowcast_protocol::{Epoch, Generation, Sheet};
 use rowcast_store::StoreError;
 
 use crate::drift::DriftMetrics;
@@ -27,8 +27,9 @@ pub(crate) struct ListenerMetrics {
     pub pending: IntGauge,
     pub rooms_apart: IntGauge,
     pub heartbeats: IntCounter,
-    pub switches: IntGauge,
-    sheets_unread: IntCounter,
+    switches: IntGauge,
+    revocations: IntGauge,
+    sheets_failed: IntCounter,
     pub moved: IntCounter,
     pub streams: IntCounter,
     pub plain: PlainMetrics,
@@ -89,7 +90,11 @@ impl ListenerMetrics {
                 "rowcast_listener_switches_version",
                 "The version of the switches that edges find in Redis, by its last heartbeat.",
             )?,
-            sheets_unread: on.counter(
+            revocations: on.gauge(
+                "rowcast_listener_revocations_version",
+                "The version of the revocations that edges find in Redis, by its last heartbeat.",
+            )?,
+            sheets_failed: on.counter(
                 "rowcast_listener_sheets_unread_total",
                 "Times that what edges go by could not be read in PostgreSQL.",
             )?,
@@ -188,10 +193,21 @@ impl ListenerMetrics {
         }
     }
 
-    /// What edges go by could not be read.
-    pub fn on_sheets_unread(&self, error: &StoreError) {
-        self.sheets_unread.inc();
-        tracing::warn!(kind = error.kind(), "switches could not be read; trying again: {error}");
+    /// The version of a sheet that edges find in Redis.
+    pub fn sheet(&self, sheet: Sheet) -> &IntGauge {
+        match sheet {
+            Sheet::Switches => &self.switches,
+            Sheet::Revocations => &self.revocations,
+        }
+    }
+
+    /// What edges go by could not be read, or that they were told not be noted.
+    pub fn on_sheets_failed(&self, error: &StoreError) {
+        self.sheets_failed.inc();
+        tracing::warn!(
+            kind = error.kind(),
+            "what edges go by could not be followed in PostgreSQL; trying again: {error}"
+        );
     }
 
     /// A row can not be published.

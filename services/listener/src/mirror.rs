@@ -7,6 +7,7 @@ use std::time::Duration;
 use rowcast_protocol::{Mirror, Sheet};
 use rowcast_store::{Cleaner, StoreError};
 use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::backoff::Backoff;
 use crate::term::Term;
@@ -14,27 +15,36 @@ use crate::term::Term;
 /// Looked at so often without being told: whoever changes a sheet by hand may have switched its trigger off.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// All sheets as they are now.
-pub(crate) async fn load(cleaner: &Cleaner) -> Result<Vec<Mirror>, StoreError> {
+/// All sheets as they are now; without those of which that version is known.
+pub(crate) async fn load(
+    cleaner: &Cleaner,
+    known: impl Fn(Sheet) -> Option<u64>,
+) -> Result<Vec<Mirror>, StoreError> {
     let mut sheets = Vec::new();
     for sheet in Sheet::ALL {
-        sheets.push(cleaner.load_sheet(sheet).await?);
+        sheets.extend(cleaner.load_sheet(sheet, known(sheet)).await?);
     }
     Ok(sheets)
 }
 
-/// Follows changes until the term ends. A look that fails is tried again, and does not end it.
+/// Follows changes until the term ends, and notes in PostgreSQL what edges were told of. What fails is tried again, and
+/// does not end it.
 pub(crate) async fn run(term: &Term<'_>, control: &Notify) -> Infallible {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut looks = interval_at(Instant::now() + INTERVAL, INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut noted = [None; Sheet::ALL.len()];
     loop {
-        tokio::select! {
-            () = control.notified() => {}
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
+        let told = tokio::select! {
+            () = control.notified() => false,
+            _ = looks.tick() => false,
+            () = term.told.notified() => true,
+        };
         loop {
-            match load(&term.cleaner).await {
-                Ok(sheets) => break take(term, sheets),
-                Err(error) => term.setting.metrics.on_sheets_unread(&error),
+            let done = if told { note(term, &mut noted).await } else { look(term).await };
+            match done {
+                Ok(()) => break,
+                Err(error) => term.setting.metrics.on_sheets_failed(&error),
             }
             tokio::time::sleep(backoff.wait()).await;
         }
@@ -42,12 +52,25 @@ pub(crate) async fn run(term: &Term<'_>, control: &Notify) -> Infallible {
     }
 }
 
-fn take(term: &Term<'_>, sheets: Vec<Mirror>) {
-    for mirror in sheets {
+async fn look(term: &Term<'_>) -> Result<(), StoreError> {
+    let known = |sheet| term.core().publisher.mirrors.wanted(sheet);
+    for mirror in load(&term.cleaner, known).await? {
         let (sheet, version) = (mirror.sheet, mirror.version);
         if term.core().mirror(mirror) {
             tracing::info!(sheet = sheet.name(), version, "changed; edges are told");
             term.to_send.notify_one();
         }
     }
+    Ok(())
+}
+
+async fn note(term: &Term<'_>, noted: &mut [Option<u64>; Sheet::ALL.len()]) -> Result<(), StoreError> {
+    for (sheet, noted) in Sheet::ALL.into_iter().zip(noted) {
+        let version = term.core().publisher.mirrors.version(sheet);
+        if *noted != Some(version) {
+            term.cleaner.note_told(sheet, version).await?;
+            *noted = Some(version);
+        }
+    }
+    Ok(())
 }

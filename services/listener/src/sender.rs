@@ -98,11 +98,16 @@ async fn send(
         metrics.pending.set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
         if outcome.heartbeat_sent {
             metrics.heartbeats.inc();
-            metrics.switches.set(crate::metrics::gauge(core.publisher.mirrors.version(Sheet::Switches)));
+            for sheet in Sheet::ALL {
+                metrics.sheet(sheet).set(crate::metrics::gauge(core.publisher.mirrors.version(sheet)));
+            }
             metrics.lag_seconds.set(core.lag(now).as_secs_f64());
         }
         outcome
     };
+    if outcome.heartbeat_sent {
+        term.told.notify_one();
+    }
     metrics.moved.inc_by(outcome.moved as u64);
     metrics.streams.inc_by(outcome.created as u64);
     term.to_clean.notify_one();

@@ -56,6 +56,8 @@ pub(crate) struct Term<'a> {
     pub redis_changed: Notify,
     /// There may be something to delete or to settle.
     pub to_clean: Notify,
+    /// A heartbeat has told the edges which sheets there are.
+    pub told: Notify,
     /// The sender has ended: what is left to do is the last deletion.
     pub sent_all: Notify,
 }
@@ -80,7 +82,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let options = SessionOptions::new("rowcast-listener cleaner");
     let mut cleaner = Cleaner::connect(setting.config.database.url.expose(), &options).await?;
     let (known, generation) = history::recognise(setting, &mut cleaner).await?;
-    let sheets = mirror::load(&cleaner).await?;
+    let sheets = mirror::load(&cleaner, |_| None).await?;
     let plain = plain::listen(&setting.config.listener, &setting.metrics.plain, session.session()).await?;
 
     let mut leadership = Leadership::Standby;
@@ -104,6 +106,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         to_read: Notify::new(),
         redis_changed: Notify::new(),
         to_clean: Notify::new(),
+        told: Notify::new(),
         sent_all: Notify::new(),
     };
     sheets.into_iter().for_each(|sheet| {

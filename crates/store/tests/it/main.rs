@@ -8,6 +8,7 @@ mod leading;
 mod migrating;
 mod model;
 mod reading;
+mod revocations;
 mod rights;
 mod state;
 mod switches;

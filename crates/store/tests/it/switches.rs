@@ -10,7 +10,7 @@ use crate::database::{Database, words};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 async fn sheet(cleaner: &Cleaner) -> Result<(u64, Switches)> {
-    let mirror = cleaner.load_sheet(Sheet::Switches).await?;
+    let mirror = cleaner.load_sheet(Sheet::Switches, None).await?.expect("not known yet");
     Ok((mirror.version, Switches::parse(&mirror.content)?))
 }
 

@@ -130,11 +130,10 @@ fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Identity, R
     let in_url = ask.access_token.as_deref().filter(|_| local.shared.config.token_in_url);
     let token = bearer(headers).or(in_url).ok_or(Refusal::NoToken)?;
     let mut identity = local.worker.borrow().verify(token).map_err(Refusal::Token)?;
-    if let Some(room) = &ask.room {
-        identity.rooms.retain(|named| named.as_str() == room);
-        if identity.rooms.is_empty() {
-            return Err(Refusal::NotAllowed);
-        }
+    if let Some(room) = &ask.room
+        && !identity.ask_for(room)
+    {
+        return Err(Refusal::NotAllowed);
     }
     Ok(identity)
 }

@@ -63,6 +63,9 @@ struct Place {
 /// Answers with a page.
 pub async fn response(mut entered: Entered) -> HttpResponse {
     let page = collect(&mut entered).await;
+    if entered.carried.connection.session.borrow().is_revoked() {
+        return Refusal::Token(TokenFault::Revoked).response();
+    }
     if page.closed == Some(CloseCode::Token) && page.is_empty() {
         return Refusal::Token(TokenFault::Expired).response();
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use rand::RngExt;
 use rowcast_bus::{BusConfig, BusError, Message, Range, ReadLink, Subscription, Subscriptions, subscribe};
-use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName};
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName, Sheet};
 
-use super::{Done, Doubt, Hub, Link, Read, next_message};
+use super::{Done, Doubt, Hub, Link, Read, next_message, sheets};
 use crate::room::Room;
 use crate::worker::{Ticket, now};
 
@@ -27,6 +27,15 @@ const BURSTS_BEFORE_DOUBT: usize = 64;
 const RETRY_ROOM: Duration = Duration::from_secs(1);
 const RETRIED_ENTRIES: usize = 64;
 
+/// A new link, and what stood in Redis when it was made.
+pub(super) struct Linked {
+    read: ReadLink,
+    subscriptions: Subscriptions,
+    subscription: Subscription,
+    last: Option<Heartbeat>,
+    sheets: Vec<(Sheet, sheets::Found)>,
+}
+
 impl Hub {
     pub(super) fn connect(&mut self, delay: Duration) {
         let config = self.config.bus.clone();
@@ -39,13 +48,7 @@ impl Hub {
         );
     }
 
-    async fn connected(
-        &mut self,
-        read: ReadLink,
-        subscriptions: Subscriptions,
-        subscription: Subscription,
-        last: Option<Heartbeat>,
-    ) {
+    async fn connected(&mut self, Linked { read, subscriptions, subscription, last, sheets }: Linked) {
         tracing::info!(rooms = self.rooms.len(), "linked to Redis");
         self.link_number += 1;
         self.subscribing = false;
@@ -56,11 +59,8 @@ impl Hub {
         self.link = Some(Link { read, subscriptions, subscription, unchecked });
         self.to_subscribe = self.rooms.keys().cloned().collect();
         self.to_unsubscribe.clear();
-        self.reflection.relinked();
+        self.catch_up_with_sheets(last.as_ref(), sheets).await;
         if let Some(last) = last {
-            if !self.reflection.is_held() {
-                self.hear_switches(&last);
-            }
             self.hear_generation(last.generation()).await;
         }
         self.subscribe_more();
@@ -142,7 +142,7 @@ impl Hub {
         match serde_json::from_slice::<Heartbeat>(payload) {
             Ok(heartbeat) => {
                 self.lamp.heard(&heartbeat, Instant::now());
-                self.hear_switches(&heartbeat);
+                self.hear_of_sheets(&heartbeat);
                 self.hear_generation(heartbeat.generation()).await;
                 self.judge_light().await;
             }
@@ -235,9 +235,7 @@ impl Hub {
 
     pub(super) async fn done(&mut self, done: Done) {
         match done {
-            Done::Connected(Ok((read, subscriptions, subscription, last))) => {
-                self.connected(read, subscriptions, subscription, last).await;
-            }
+            Done::Connected(Ok(linked)) => self.connected(linked).await,
             Done::Connected(Err(error)) => self.retry(&error.to_string()),
             Done::Subscribed(number, rooms, result) if number == self.link_number => {
                 self.subscribing = false;
@@ -297,8 +295,8 @@ impl Hub {
                 }
                 self.with_room(&name, |room| room.join(join)).await;
             }
-            Done::Switches(number, result) if number == self.link_number => {
-                self.switches_loaded(result).await
+            Done::Sheet(number, sheet, result) if number == self.link_number => {
+                self.sheet_loaded(sheet, result).await
             }
             Done::Pinged(number, result) if number == self.link_number => {
                 self.pinging = false;
@@ -319,7 +317,7 @@ impl Hub {
             | Done::Heads(..)
             | Done::Doubts(..)
             | Done::Retry(..)
-            | Done::Switches(..)
+            | Done::Sheet(..)
             | Done::Pinged(..)
             | Done::Unsubscribed(..) => {}
         }
@@ -407,13 +405,15 @@ impl Hub {
     }
 }
 
-async fn connect(
-    config: &BusConfig,
-) -> Result<(ReadLink, Subscriptions, Subscription, Option<Heartbeat>), BusError> {
+async fn connect(config: &BusConfig) -> Result<Linked, BusError> {
     let mut read = ReadLink::connect(config).await?;
     let (mut subscriptions, subscription) = subscribe(config).await?;
     // Subscribed before the last heartbeat is read, so that no newer one is missed.
     subscriptions.add(&[config.keys.heartbeat()]).await?;
     let last = read.last_heartbeat().await?;
-    Ok((read, subscriptions, subscription, last))
+    let mut found = Vec::new();
+    for sheet in Sheet::ALL {
+        found.push((sheet, sheets::read(&mut read, sheet).await?));
+    }
+    Ok(Linked { read, subscriptions, subscription, last, sheets: found })
 }

@@ -3,10 +3,10 @@
 //! It feeds the rooms' state machines with what Redis says and carries out what they ask for. It never waits for
 //! Redis inside its loop: reads run beside it and come back as events of their own.
 //!
-//! [`link`] is the side towards Redis, [`switches`] what the edge goes by, [`upkeep`] what the clock asks for; here are rooms and workers.
+//! [`link`] is the side towards Redis, [`sheets`] what the edge goes by, [`upkeep`] what the clock asks for; here are rooms and workers.
 
 mod link;
-mod switches;
+mod sheets;
 mod upkeep;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -19,13 +19,12 @@ use futures_util::{FutureExt, StreamExt};
 use rowcast_bus::{BusConfig, BusError, Head, Loaded, Message, Range, ReadLink, Subscription, Subscriptions};
 use rowcast_process::readiness::Latch;
 use rowcast_process::shutdown::Signal;
-use rowcast_protocol::{Cursor, Generation, Heartbeat, Mirror, Offset, RoomName, Switches};
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Offset, RoomName, Sheet};
 use tokio::sync::mpsc;
 
 use crate::event::Event;
 use crate::light::Lamp;
 use crate::metrics::Metrics;
-use crate::reflection::Reflection;
 use crate::room::{Action, Join, Resume, Room, RoomLimits};
 use crate::worker::{Ticket, ToHub, ToWorker, WorkerKey, now};
 
@@ -75,7 +74,7 @@ struct Link {
 type Doubt = (RoomName, Offset, Option<Head>);
 
 enum Done {
-    Connected(Result<(ReadLink, Subscriptions, Subscription, Option<Heartbeat>), BusError>),
+    Connected(Result<link::Linked, BusError>),
     Subscribed(u64, Vec<RoomName>, Result<(), BusError>),
     Unsubscribed(u64, Result<(), BusError>),
     Loaded(u64, RoomName, Result<Loaded, BusError>),
@@ -85,7 +84,7 @@ enum Done {
     Doubts(u64, Vec<Doubt>, Result<(), BusError>),
     Retry(u64, RoomName, Read),
     State(u64, RoomName, Join<Ticket>, Result<Option<Heartbeat>, BusError>),
-    Switches(u64, Result<Option<Mirror>, BusError>),
+    Sheet(u64, Sheet, Result<sheets::Found, BusError>),
     Pinged(u64, Result<(), BusError>),
 }
 
@@ -102,8 +101,7 @@ pub struct Hub {
     channels: HashMap<String, RoomName>,
     generation: Option<Generation>,
     lamp: Lamp,
-    reflection: Reflection,
-    switches: Option<Switches>,
+    sheets: sheets::Sheets,
     link: Option<Link>,
     /// Counts links, so that what an old one answers is not taken for the new one's.
     link_number: u64,
@@ -115,7 +113,7 @@ pub struct Hub {
     subscribing: bool,
     reads: VecDeque<(RoomName, Read)>,
     reading: usize,
-    /// Joins from before generation and switches were known.
+    /// Joins from before generation and sheets were known.
     early: Vec<(RoomName, Join<Ticket>)>,
     sweep: VecDeque<RoomName>,
     sweeping: bool,
@@ -147,8 +145,7 @@ impl Hub {
             channels: HashMap::new(),
             generation: None,
             lamp: Lamp::new(moment.wall),
-            reflection: Reflection::default(),
-            switches: None,
+            sheets: sheets::Sheets::default(),
             link: None,
             link_number: 0,
             attempts: 0,
@@ -214,7 +211,9 @@ impl Hub {
                 self.workers[worker] = Some(sender);
                 let light = self.lamp.light();
                 self.send(worker, ToWorker::Light(light)).await;
-                self.tell_switches(worker).await;
+                for sheet in Sheet::ALL {
+                    self.tell_sheet(worker, sheet).await;
+                }
             }
             ToHub::Join(name, join) => self.join(name, join).await,
             ToHub::Cancel(name, ticket) => {
@@ -243,7 +242,7 @@ impl Hub {
     }
 
     async fn join(&mut self, name: RoomName, join: Join<Ticket>) {
-        let (Some(generation), Some(_)) = (self.generation, self.switches) else {
+        let (Some(generation), None) = (self.generation, self.sheets.missing()) else {
             self.early.push((name, join));
             return;
         };

@@ -137,13 +137,13 @@ impl Hub {
     }
 
     pub(super) fn judge_ready(&self) {
-        match (&self.link, self.generation) {
-            (None, _) => self.ready.set_not_ready("no link to Redis"),
-            (Some(_), None) => self.ready.set_not_ready("no listener has ever been heard"),
-            (Some(_), Some(_)) if self.switches.is_none() => {
-                self.ready.set_not_ready("the switches are not loaded")
+        match (&self.link, self.generation, self.sheets.missing()) {
+            (None, ..) => self.ready.set_not_ready("no link to Redis"),
+            (Some(_), None, _) => self.ready.set_not_ready("no listener has ever been heard"),
+            (Some(_), Some(_), Some(sheet)) => {
+                self.ready.set_not_ready(format!("the {} are not loaded", sheet.name()))
             }
-            (Some(_), Some(_)) => self.ready.set_ready(),
+            (Some(_), Some(_), None) => self.ready.set_ready(),
         }
     }
 }

@@ -20,6 +20,7 @@ fn identity(subject: Option<&str>, rooms: &[&str]) -> Identity {
         token_id: None,
         issued_at: None,
         rooms: rooms.iter().map(|name| room(name)).collect(),
+        elsewhere: Vec::new(),
         types: TypeFilter::all(),
         expires_at: Micros(i64::MAX),
     }

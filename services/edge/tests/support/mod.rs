@@ -241,8 +241,8 @@ pub struct Leader {
     epoch: u64,
     heartbeats: JoinHandle<()>,
     says: watch::Sender<Heartbeat>,
-    /// The version of the switches that it last wrote, or tried to.
-    switches: u64,
+    /// The version of each sheet that it last wrote, or tried to.
+    sheets: [u64; Sheet::ALL.len()],
 }
 
 impl Drop for Leader {
@@ -268,7 +268,7 @@ pub async fn patient(server: &Redis) -> Result<redis::aio::MultiplexedConnection
 
 /// What a leader says to which nothing is wrong.
 pub fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
-    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0 }
+    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0, revocations: 0 }
 }
 
 impl Leader {
@@ -294,7 +294,15 @@ impl Leader {
                 let _next = tokio::time::timeout(Duration::from_millis(200), said.changed()).await;
             }
         });
-        Ok(Self { link, rooms: HashMap::new(), next: 0, epoch, heartbeats, says, switches: 0 })
+        Ok(Self {
+            link,
+            rooms: HashMap::new(),
+            next: 0,
+            epoch,
+            heartbeats,
+            says,
+            sheets: [0; Sheet::ALL.len()],
+        })
     }
 
     /// What it says from now on.
@@ -302,25 +310,39 @@ impl Leader {
         self.says.send_replace(heartbeat);
     }
 
-    /// The next version of the switches that it writes.
-    pub fn know_switches(&mut self, next: u64) {
-        self.switches = next - 1;
+    /// The next version of a sheet that it writes.
+    pub fn know(&mut self, sheet: Sheet, next: u64) {
+        self.sheets[sheet as usize] = next - 1;
     }
 
-    /// Turns the sockets off or on, as the listener does: what it claims, writes, and then tells of.
+    /// Turns the sockets off or on, as the listener does.
     pub async fn switch(&mut self, websocket: bool) -> Result<()> {
+        self.mirror(Sheet::Switches, json!({ "websocket": websocket })).await?;
+        Ok(())
+    }
+
+    /// What is revoked from now on, and nothing else; its version.
+    pub async fn revoke(&mut self, all: Value) -> Result<u64> {
+        self.mirror(Sheet::Revocations, all).await
+    }
+
+    /// What the listener does with a sheet: it claims Redis, writes, and then tells of it.
+    async fn mirror(&mut self, sheet: Sheet, content: Value) -> Result<u64> {
         let found = self.link.identity().await?.claimed;
         if found != Some(Epoch(self.epoch)) {
             let claimed = self.link.claim(Epoch(self.epoch), found).await?;
             anyhow::ensure!(claimed == Reply::Done, "{claimed:?}");
         }
-        self.switches += 1;
-        let content = json!({ "websocket": websocket }).to_string();
-        let mirror = Mirror { sheet: Sheet::Switches, version: self.switches, content };
+        self.sheets[sheet as usize] += 1;
+        let version = self.sheets[sheet as usize];
+        let mirror = Mirror { sheet, version, content: content.to_string() };
         let replies = self.link.run(&[Command::Mirror(Epoch(self.epoch), mirror)]).await?;
         anyhow::ensure!(replies == [Reply::Done], "{replies:?}");
-        self.says.send_modify(|heartbeat| heartbeat.switches = self.switches);
-        Ok(())
+        self.says.send_modify(|heartbeat| match sheet {
+            Sheet::Switches => heartbeat.switches = version,
+            Sheet::Revocations => heartbeat.revocations = version,
+        });
+        Ok(version)
     }
 
     /// Another hand of the same leader, for what it does while it writes; its heartbeats are this one's.
@@ -333,7 +355,7 @@ impl Leader {
             epoch: self.epoch,
             heartbeats: tokio::spawn(std::future::ready(())),
             says: self.says.clone(),
-            switches: self.switches,
+            sheets: self.sheets,
         })
     }
 

@@ -102,6 +102,7 @@ impl World {
             token_id: None,
             issued_at: None,
             rooms: rooms().to_vec(),
+            elsewhere: Vec::new(),
             types: TypeFilter::all(),
             expires_at: Micros(i64::MAX),
         };

@@ -1,106 +1,22 @@
 //! Who is sent to polling, when and how. Windows of no length are over at the next tick, those of an hour are not.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use rowcast_process::metrics::Metrics as Registry;
-use rowcast_protocol::{CloseCode, Cursor, Generation, Offset, StreamId};
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use rowcast_protocol::CloseCode;
+use serde_json::json;
 
 use super::*;
 use crate::accept::Caller;
-use crate::auth::Verifier;
-use crate::limits::{Limits, LimitsConfig};
-use crate::metrics::Metrics;
-use crate::room::{Answer, Source};
-use crate::session::{Outgoing, SessionLimits};
-use crate::worker::{ToHub, ToWorker};
+use crate::worker::ToWorker;
+use crate::worker::bench::{Bench, HOUR, said, token};
 
-const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
-const HOUR: Duration = Duration::from_secs(3_600);
 const OFF: Switches = Switches { websocket: false };
 const ON: Switches = Switches { websocket: true };
 
-fn token() -> String {
-    let claims = json!({ "sub": "user", "merchantId": "m1", "exp": 4_000_000_000_i64 });
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("signs")
-}
-
-struct Bench {
-    worker: Worker,
-    inbox: mpsc::Receiver<ToHub>,
-}
-
 impl Bench {
-    fn new() -> Self {
-        let (to_hub, inbox) = mpsc::channel(1_000);
-        let limits = SessionLimits {
-            sign_in: HOUR,
-            heartbeat: HOUR,
-            silence: None,
-            queue_frames: 100,
-            queue_bytes: 100_000,
-            stalled: HOUR,
-            closing: HOUR,
-        };
-        let verifier = Arc::new(Verifier::hs256(SECRET, "merchantId", 0));
-        let registry = Registry::new("edge", "test").expect("a registry");
-        let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));
-        let numbers = Limits::new(LimitsConfig::default(), Arc::clone(&metrics));
-        Self { worker: Worker::new(0, verifier, limits, metrics, numbers, to_hub), inbox }
-    }
-
     fn switch(&mut self, switches: Switches, window: Duration) {
         self.worker.receive(ToWorker::Switches(switches, window));
     }
-
-    /// A socket that has signed in and waits for the hub.
-    fn joining(&mut self) -> Rc<Connection> {
-        self.worker.connect(Some(&token()), Caller::default())
-    }
-
-    /// Answers all joins, as a hub whose rooms are empty.
-    fn answer(&mut self) -> usize {
-        let mut joins = 0;
-        while let Ok(message) = self.inbox.try_recv() {
-            let ToHub::Join(room, join) = message else { continue };
-            joins += 1;
-            let cursor = Cursor { generation: Generation(1), stream: StreamId::NONE, offset: Offset::ZERO };
-            let answer = Answer {
-                cursor,
-                resumed: false,
-                resync: None,
-                events: Vec::new(),
-                caught_up: true,
-                source: Source::None,
-            };
-            self.worker.receive(ToWorker::Joined { ticket: join.ticket, room, answer });
-        }
-        joins
-    }
-
-    /// Sockets that were welcomed and have read that.
-    fn open(&mut self, count: usize) -> Vec<Rc<Connection>> {
-        let connections: Vec<_> = (0..count).map(|_| self.joining()).collect();
-        self.answer();
-        for connection in &connections {
-            assert_eq!(said(connection)[0]["op"], "welcome");
-        }
-        connections
-    }
-}
-
-/// What waits for a client; a close is shown by its code.
-fn said(connection: &Rc<Connection>) -> Vec<Value> {
-    let mut session = connection.session.borrow_mut();
-    std::iter::from_fn(|| session.next_outgoing())
-        .map(|outgoing| match outgoing {
-            Outgoing::Close(code, _) => json!({ "close": code.code() }),
-            frame => serde_json::from_slice(frame.json().expect("a frame")).expect("JSON"),
-        })
-        .collect()
 }
 
 /// Whether it was sent to polling, with all that belongs to it and nothing else.
