@@ -73,7 +73,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         connections: 20,
         way: Http,
         // What does not fit into a header is left to the attacks by messages.
-        opening: |_, round| wire::handshake("/ws", &bad_token([0, 1, 4, 5][round % 4])),
+        opening: |_, round| wire::handshake("/ws", &bad_token([1, 4, 5][round % 3])),
         then: Listen,
     },
     Attack {

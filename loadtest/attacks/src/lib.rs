@@ -144,6 +144,13 @@ impl Attack {
         sum
     }
 
+    /// One round of this number, without a pace, to its end or for so long; how it ended.
+    pub async fn once(&self, target: &Target, number: usize, time: Duration) -> String {
+        let pace = Pace::new(0.0, 0.0);
+        let round = tokio::time::timeout(time, round::run(self, target, &pace, number, &mut 0)).await;
+        round.unwrap_or_else(|_| "open".to_owned())
+    }
+
     /// One round after the other. Rounds of all connections are numbered without a gap, as long as all are as quick.
     async fn rounds(
         &'static self,

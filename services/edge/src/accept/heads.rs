@@ -2,8 +2,8 @@
 //! here, and the next one when something was answered.
 //!
 //! actix would take up to 128 KiB for a head, look at it anew with each byte that comes, and make as many requests of what it
-//! has read as are in there, thousands, before it answers the first. Nobody here needs a body: what follows a head waits
-//! where it is, most of it in the kernel.
+//! has read as are in there, thousands, before it answers the first. What follows a head waits where it is, most of it in
+//! the kernel. Nobody here takes a body: of a request that has one, everything behind the head is thrown away.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ pub const MAX_HEAD: usize = 32 * 1024;
 /// Bytes that are read at once.
 const READ: usize = 4 * 1024;
 
-/// What is read and thrown away of a head that is too long, so that its sender hears the answer.
+/// What is read and thrown away, so that its sender hears the answer, before the connection ends.
 const DISCARDED: usize = 256 * 1024;
 
 const TOO_LONG: &[u8] =
@@ -29,6 +29,8 @@ pub struct Heads<IO> {
     io: IO,
     held: BytesMut,
     phase: Phase,
+    /// The last head announced a body.
+    body: bool,
     /// Something was written: an answer of this side's own would stand amid others.
     answered: bool,
     reader: Option<Waker>,
@@ -41,7 +43,7 @@ enum Phase {
     Whole(usize),
     /// It was handed on, and nothing was answered yet.
     Answering,
-    /// It was too long: so many bytes more are thrown away.
+    /// It was too long, or had a body: so many bytes more are thrown away.
     Refused(usize),
 }
 
@@ -61,6 +63,7 @@ impl<IO> Heads<IO> {
             io,
             held: BytesMut::new(),
             phase: Phase::Reading(Scan::default()),
+            body: false,
             answered: false,
             reader: None,
         }
@@ -95,6 +98,14 @@ impl Scan {
     }
 }
 
+fn announces_body(head: &[u8]) -> bool {
+    let starts = |line: &[u8], name: &str| {
+        line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    head.split(|byte| *byte == b'\n')
+        .any(|line| starts(line, "content-length:") || starts(line, "transfer-encoding:"))
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> Heads<IO> {
     /// Reads more; ready with nothing at the stream's end.
     fn fill(&mut self, context: &mut Context<'_>) -> Poll<Result<usize>> {
@@ -119,7 +130,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Heads<IO> {
         if matches!(result, Poll::Ready(Ok(1..))) {
             self.answered = true;
             if matches!(self.phase, Phase::Answering) {
-                self.phase = Phase::Reading(Scan::default());
+                self.phase =
+                    if self.body { Phase::Refused(DISCARDED) } else { Phase::Reading(Scan::default()) };
                 self.reader.take().into_iter().for_each(Waker::wake);
             }
         }
@@ -137,6 +149,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Heads<IO> {
             match &mut this.phase {
                 Phase::Reading(scan) => {
                     if let Some(length) = scan.end(&this.held) {
+                        this.body = announces_body(&this.held[..length]);
                         this.phase = Phase::Whole(length);
                     } else if this.held.len() > MAX_HEAD {
                         this.refuse(context);
@@ -184,7 +197,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Heads<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heads<IO> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        if matches!(this.phase, Phase::Refused(_)) {
+        if matches!(this.phase, Phase::Refused(_)) && !this.body {
             // It has its answer.
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -281,6 +294,25 @@ mod tests {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer, TOO_LONG);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_thrown_away_and_ends_the_connection() {
+        for header in ["Content-Length: 1000000", "transfer-encoding: chunked"] {
+            // Else tokio thinks that this task has done enough.
+            tokio::task::yield_now().await;
+            let (mut client, mut heads) = stream();
+            let head = format!("POST / HTTP/1.1\r\n{header}\r\n\r\n");
+            client.write_all(&[head.as_bytes(), HEAD].concat()).await.unwrap();
+            assert_eq!(read(&mut heads).await, Some(head.into_bytes()));
+            assert_eq!(read(&mut heads).await, None);
+            for part in ["HTTP/1.1 405 Method ", "Not Allowed\r\n\r\n"] {
+                heads.write_all(part.as_bytes()).await.unwrap();
+                assert_eq!(read(&mut heads).await, None);
+            }
+            client.write_all(&[b'a'; DISCARDED]).await.unwrap();
+            assert_eq!(read(&mut heads).await, Some(Vec::new()));
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::session::Outgoing;
 use crate::worker::Transport;
 
-/// Bytes that are handed over at a time, roughly.
+/// Bytes that are taken at a time, roughly, and handed over, exactly: actix's buffer grows by what it is given.
 const CHUNK: usize = 32 * 1024;
 
 /// What comes first: after how many milliseconds a browser comes back when the stream breaks off.
@@ -28,7 +28,15 @@ const OPENING: &[u8] = b"retry: 2000\n\n";
 /// Answers with a stream.
 pub fn response(entered: Entered) -> HttpResponse {
     let Entered { carried, reach, metrics, .. } = entered;
-    let stream = EventStream { carried, reach, metrics, opened: false, said_bye: false, ended: None };
+    let stream = EventStream {
+        carried,
+        reach,
+        metrics,
+        rest: Bytes::new(),
+        opened: false,
+        said_bye: false,
+        ended: None,
+    };
     HttpResponse::Ok()
         .insert_header(("content-type", "text/event-stream"))
         .insert_header(("cache-control", "no-store"))
@@ -41,6 +49,8 @@ struct EventStream {
     carried: Carried,
     reach: Reach,
     metrics: Arc<Metrics>,
+    /// What was taken and has yet to be handed over.
+    rest: Bytes,
     opened: bool,
     said_bye: bool,
     ended: Option<CloseCode>,
@@ -55,6 +65,9 @@ impl MessageBody for EventStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let stream = self.get_mut();
+        if !stream.rest.is_empty() {
+            return Poll::Ready(stream.hand_over());
+        }
         if stream.ended.is_some() {
             return Poll::Ready(None);
         }
@@ -73,11 +86,16 @@ impl MessageBody for EventStream {
         if taken {
             stream.carried.wrote();
         }
-        if out.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(out.freeze()))) }
+        stream.rest = out.freeze();
+        if stream.rest.is_empty() { Poll::Pending } else { Poll::Ready(stream.hand_over()) }
     }
 }
 
 impl EventStream {
+    fn hand_over(&mut self) -> Option<Result<Bytes, Infallible>> {
+        Some(Ok(self.rest.split_to(self.rest.len().min(CHUNK))))
+    }
+
     fn write(&mut self, out: &mut BytesMut, outgoing: &Outgoing) {
         self.reach.note(outgoing);
         match outgoing {
