@@ -1,9 +1,13 @@
 //! The command line: names, help, examples. What the commands do is in the modules named after them.
 
+mod revoke;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rowcast_process::config::duration;
+
+pub use revoke::{LiftArgs, ListArgs, RevokeArgs, RevokeCommand, WhatArgs};
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
@@ -97,6 +101,9 @@ Examples:
   rowcast switch websocket off
   rowcast switch websocket on --database-url postgres://app@127.0.0.1/shop")]
     Switch(SwitchArgs),
+    /// Have tokens count no more, before their end: by subject, token id or room.
+    #[command(args_conflicts_with_subcommands = true, after_help = revoke::AFTER_HELP)]
+    Revoke(RevokeArgs),
     /// Print a signed token (HS256) for a client.
     #[command(after_help = "\
 Only the token goes to standard output.

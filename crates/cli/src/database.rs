@@ -54,7 +54,7 @@ pub(crate) fn explained(error: StoreError, url: &str) -> anyhow::Error {
             }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "connect as the table's owner (watch, unwatch), as a member of rowcast_publisher (publish) or rowcast_operator \
-                 (switch), or as one who may create schemas and roles (migrate)"
+                 (switch, revoke), or as one who may create schemas and roles (migrate)"
             }
             _ => "",
         },

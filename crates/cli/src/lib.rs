@@ -12,6 +12,7 @@ pub mod dev;
 pub mod devfile;
 mod migrating;
 mod publish;
+mod revoke;
 mod switch;
 mod tail;
 pub mod token;
@@ -58,6 +59,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Types(args) => types::types(args, &mut out).await?,
         Command::Publish(args) => publish::publish(args, &mut out).await?,
         Command::Switch(args) => switch::switch(args, &mut out).await?,
+        Command::Revoke(args) => revoke::revoke(args, &mut out).await?,
         Command::Token(args) => token::print(&args, &mut out)?,
         Command::Tail(args) => return tail::run(args, &mut out).await,
         Command::Dev(args) => return dev::run(args).await,

@@ -4,6 +4,7 @@
 mod adopt;
 mod configured;
 mod migrating;
+mod revoking;
 #[path = "../support/mod.rs"]
 mod support;
 mod switching;
