@@ -162,6 +162,34 @@ async fn sockets_of_other_origins_are_refused_and_may_read_why() -> Result<()> {
 }
 
 #[tokio::test]
+async fn cookies_let_nobody_in() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let _leader = stage.leader().await?;
+    let settings =
+        [("EDGE__ALLOWED_ORIGINS", LIST), ("EDGE__SIGN_IN_TIMEOUT", "500ms"), ("AUTH__TOKEN_IN_URL", "true")];
+    let edge = stage.edge(&settings).await?;
+    let token = token(json!("m1"));
+    for name in ["bearer", "token", "access_token", "Authorization", "session"] {
+        let cookie = format!("{name}={token}");
+        let headers = [("origin", APP), ("cookie", cookie.as_str())];
+        for accept in ["application/json", "text/event-stream"] {
+            let answer =
+                edge.request("GET", "/v1/events", &[&headers[..], &[("accept", accept)]].concat()).await?;
+            assert_eq!(answer.refusal()?, (401, "token".to_owned()), "{name}");
+            ensure!(answer.header("set-cookie").is_empty(), "{answer:?}");
+            ensure!(answer.header("access-control-allow-credentials").is_empty(), "{answer:?}");
+        }
+        let mut socket = edge.open(&[("Origin", APP), ("Cookie", &cookie)]).await?;
+        assert_eq!(socket.closed().await?.0, 4408, "{name}: nobody has signed in");
+    }
+    // The same token lets somebody in where the page sends it itself.
+    let bearer = format!("Bearer {token}");
+    let answer = edge.request("GET", "/v1/events", &[("origin", APP), ("authorization", &bearer)]).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn wrong_paths_name_the_right_ones_for_sockets_and_for_http() -> Result<()> {
     let mut stage = Stage::new().await?;
     let _leader = stage.leader().await?;
