@@ -9,7 +9,7 @@ MUTANTS = [
     Mutant(
         "origins: a socket of a page that is not on the list is refused",
         "services/edge/src/server.rs",
-        "        Judgement::Refused => Some(Refusal::Origin),\n",
+        "        Judgement::Refused => Refusal::Origin,\n",
         "",
         [*ORIGINS, "--", "sockets_of_other_origins"],
         binaries=True,

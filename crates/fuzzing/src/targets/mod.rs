@@ -1,5 +1,6 @@
 //! All targets. Each is a function of bytes that panics where something does not hold.
 
+mod addresses;
 mod configuration;
 mod messages;
 mod positions;
@@ -11,7 +12,7 @@ mod sockets;
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 13] = [
+pub const ALL: [Target; 15] = [
     Target {
         name: "wire",
         check: sockets::wire,
@@ -115,6 +116,35 @@ pub const ALL: [Target; 13] = [
             b"/",
             b"evil.test",
             b":443",
+        ],
+    },
+    Target {
+        name: "proxy_header",
+        check: addresses::proxy_header,
+        words: &[
+            b"PROXY ",
+            b"TCP4 ",
+            b"TCP6 ",
+            b"UNKNOWN",
+            b"\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n",
+            b"\x21\x11\0\x0c",
+            b"::ffff:1.2.3.4 ",
+        ],
+    },
+    Target {
+        name: "forwarded",
+        check: addresses::forwarded,
+        words: &[
+            b"10.0.0.2",
+            b", ",
+            b"\n",
+            b"[2001:db8:1::2]:80",
+            b"::ffff:10.0.0.3",
+            b"unknown",
+            b"203.0.113.9:7",
+            b"%eth0",
+            b"/0",
         ],
     },
     Target {

@@ -1,7 +1,7 @@
 //! From a connection to a stream that requests are read from: what the kernel is to watch, who the client is, and a
 //! place among those that carry nobody yet. What is said on the stream is not known here.
 
-mod header;
+pub mod header;
 pub mod heads;
 pub mod pending;
 pub mod stream;
