@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn sheets_have_the_names_that_postgresql_and_redis_know() {
-        assert_eq!(Sheet::ALL.map(Sheet::name), ["switches"]);
+        assert_eq!(Sheet::ALL.map(Sheet::name), ["switches", "revocations"]);
     }
 
     #[test]

@@ -187,7 +187,14 @@ pub const ALL: [Target; 15] = [
     Target {
         name: "record",
         check: redis::record,
-        words: &[b"\x01\0", b"\0\0\0\0\0\0\0\x01", b"\0\x0fbooking.created", br#""id":"1-2","#],
+        words: &[
+            b"\x01\0",
+            b"\0\0\0\0\0\0\0\x01",
+            b"\0\x0fbooking.created",
+            br#""id":"1-2","#,
+            br#""subject":{"ana":1},"#,
+            br#""room":{"m1":null}"#,
+        ],
     },
     Target {
         name: "redis_answer",

@@ -2,7 +2,7 @@
 //! with the edge's life.
 
 use bytes::Bytes;
-use rowcast_protocol::{Heartbeat, Record, RoomName, Switches, frame};
+use rowcast_protocol::{Heartbeat, Micros, Record, Revocations, RoomName, Switches, frame};
 
 /// A record is written again as it was read; heartbeats and sheets are read again as what they were.
 pub fn record(data: &[u8]) {
@@ -24,6 +24,20 @@ pub fn record(data: &[u8]) {
     {
         let written = serde_json::to_string(&switches).expect("switches are JSON");
         assert_eq!(Switches::parse(&written).expect("their own form"), switches);
+    }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(revocations) = Revocations::parse(text)
+    {
+        let plain: serde_json::Value = serde_json::from_str(text).expect("a sheet is JSON");
+        let entries = |kind: &str| plain[kind].as_object().map_or(0, serde_json::Map::len);
+        assert_eq!(revocations.len(), entries("subject") + entries("token_id") + entries("room"));
+        let room = RoomName::parse("m1").expect("a room's name");
+        let (subject, id) = (Some("ana"), Some("7f"));
+        let now = Some(Micros(1_700_000_000_000_000));
+        if revocations.revokes(subject, id, now, [&room]).is_some() {
+            let older = revocations.revokes(subject, id, None, [&room]);
+            assert!(older.is_some(), "a token of unknown age outlives one of now");
+        }
     }
 }
 
