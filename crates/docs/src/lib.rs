@@ -127,6 +127,7 @@ fn shown(default: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
         Value::Null => String::new(),
+        Value::Object(table) if table.is_empty() => String::new(),
         other => other.to_string(),
     }
 }

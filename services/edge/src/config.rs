@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{self, Addresses, Trusted};
+use crate::auth::Verifier;
 use crate::http::origins::Origins;
 use crate::limits::LimitsConfig;
 use crate::limits::inbound::InboundLimits;
@@ -270,12 +271,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with the key and what to do.
     pub fn validate(&self) -> anyhow::Result<()> {
-        let secret = self.auth.hs256_secret.expose().len();
-        anyhow::ensure!(
-            secret >= 32,
-            "auth.hs256_secret has {secret} bytes; set ROWCAST_AUTH__HS256_SECRET to the secret that signs your \
-             tokens, at least 32 bytes"
-        );
+        Verifier::new(&self.auth)?;
         let base = &self.edge.base_path;
         anyhow::ensure!(
             base.is_empty() || (base.starts_with('/') && !base.ends_with('/')),

@@ -5,12 +5,15 @@ use rowcast_process::prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge
 use rowcast_protocol::{CloseCode, Sheet};
 use serde_json::Value;
 
+use crate::auth::metrics::IssuerMetrics;
 use crate::client_metrics::ClientMetrics;
 use crate::room::{Answer, Source};
 use crate::worker::Transport;
 
 /// The edge's metrics.
 pub struct Metrics {
+    /// What is known of issuers' keys.
+    pub issuers: IssuerMetrics,
     /// Rooms subscribed to.
     pub rooms: IntGauge,
     /// 1 while the light is on.
@@ -43,6 +46,7 @@ pub struct Metrics {
     pending: IntGauge,
     connections: IntGaugeVec,
     sign_ins: IntCounterVec,
+    refreshes: IntCounterVec,
     handshakes: IntCounterVec,
     limited: IntCounterVec,
     proxy_headers: IntCounterVec,
@@ -122,6 +126,12 @@ impl Metrics {
                 "Tokens judged at sign-in, by result.",
                 &["result"],
             )?,
+            refreshes: registry.counter_vec(
+                "rowcast_edge_refreshes_total",
+                "Refreshes of tokens in place, by result; limit: too many by one socket.",
+                &["result"],
+            )?,
+            issuers: IssuerMetrics::new(registry)?,
             handshakes: registry.counter_vec(
                 "rowcast_edge_handshakes_total",
                 "WebSocket handshakes, by HTTP status.",
@@ -187,6 +197,11 @@ impl Metrics {
     /// A token was judged.
     pub fn sign_in(&self, result: &str) {
         self.sign_ins.with_label_values(&[result]).inc();
+    }
+
+    /// A refresh was judged.
+    pub fn refresh(&self, result: &str) {
+        self.refreshes.with_label_values(&[result]).inc();
     }
 
     /// A handshake was answered.

@@ -54,6 +54,9 @@ pub async fn run(
     let mut tasks = Tasks::new();
     tasks.essential("hub", hub.run(drained.clone()));
     tasks.essential("server", async move { server.await.context("the public port failed") });
+    for issuer in shared.verifier.issuers() {
+        tasks.essential("issuer", Arc::clone(issuer).run(Arc::clone(&shared.metrics), drained.clone()));
+    }
     let admin_ends = drained.clone();
     tasks.essential("admin", async move {
         let ends = async move { admin_ends.requested().await };
@@ -108,8 +111,6 @@ fn hub_config(config: &Config) -> HubConfig {
 }
 
 fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -> anyhow::Result<Shared> {
-    let leeway = u32::try_from(config.auth.leeway.as_secs()).unwrap_or(u32::MAX);
-    let secret = config.auth.hs256_secret.expose().as_bytes();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pending = {
         let cut = metrics.limited(Limit::Pending.label());
@@ -130,6 +131,7 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
                 queue_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
                 stalled: config.edge.stalled_timeout,
                 closing: Duration::from_secs(2),
+                refreshes: config.auth.max_refreshes,
             },
             max_message: usize::try_from(config.edge.max_message).unwrap_or(usize::MAX),
             addresses: config.edge.addresses()?,
@@ -138,7 +140,7 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
             max_wait: config.edge.max_wait,
             token_in_url: config.auth.token_in_url,
         }),
-        verifier: Arc::new(Verifier::hs256(secret, &config.auth.room_claim, leeway)),
+        verifier: Arc::new(Verifier::new(&config.auth)?),
         metrics,
         to_hub,
     })

@@ -35,6 +35,8 @@ pub struct SessionLimits {
     pub stalled: Duration,
     /// How long the client may take to answer a close.
     pub closing: Duration,
+    /// Refreshes of its token in a minute; 0 sets no limit.
+    pub refreshes: u32,
 }
 
 /// A session that is further behind than this is told that it is not live.
@@ -73,6 +75,8 @@ pub enum Outgoing {
     Cursor(Box<Placed>),
     /// Another frame's JSON text.
     Text(Bytes),
+    /// The answer to a refresh, as a frame's JSON text.
+    Refreshed(Bytes),
     /// How the light is, as a frame's JSON text. The newest alone waits in a queue.
     Status(Bytes),
     /// The frame's JSON text that tells of the close that follows.
@@ -110,7 +114,9 @@ impl Outgoing {
             Self::Event(event) => Some(event.json()),
             Self::Welcome(greeting) => Some(&greeting.json),
             Self::Resync(placed) | Self::Cursor(placed) => Some(&placed.json),
-            Self::Text(bytes) | Self::Status(bytes) | Self::Bye(bytes) => Some(bytes),
+            Self::Text(bytes) | Self::Refreshed(bytes) | Self::Status(bytes) | Self::Bye(bytes) => {
+                Some(bytes)
+            }
             Self::Ping | Self::Pong(_) | Self::Close(..) => None,
         }
     }
@@ -354,7 +360,7 @@ impl Session {
     pub fn may_refresh(&mut self, identity: &Identity, now: Now) -> bool {
         let fault = match &self.identity {
             _ if self.is_closing() => return false,
-            Some(current) if self.phase == Phase::Open && current.subject == identity.subject => return true,
+            Some(current) if self.phase == Phase::Open && current.is_same_client(identity) => return true,
             Some(_) if self.phase == Phase::Open => {
                 (CloseCode::NotAllowed, "a refresh must be for the same subject")
             }
@@ -373,11 +379,52 @@ impl Session {
                 effects.push(self.add_room(room.clone(), Resume::Nothing));
             }
         }
+        self.take_back(&identity.types);
         self.identity = Some(identity);
         self.expiry_noticed = false;
         self.refreshing = true;
         self.greet_when_joined(now);
         effects
+    }
+
+    /// What waits for the socket and is none of the client's business any more is not sent: events of rooms that it has left,
+    /// and those of types that it may no longer see. What stands before the answer to an earlier refresh stays: that answer
+    /// says where the client is once it has them.
+    fn take_back(&mut self, types: &TypeFilter) {
+        let (memberships, bytes) = (&mut self.memberships, &mut self.queued_bytes);
+        let mut told: Vec<Option<Offset>> = vec![None; memberships.len()];
+        let is_answer = |outgoing: &Outgoing| matches!(outgoing, Outgoing::Refreshed(_));
+        let mut settled = self.queue.iter().rposition(is_answer).map_or(0, |index| index + 1);
+        let frames = self.queue.len();
+        self.queue.retain(|outgoing| {
+            if settled > 0 {
+                settled -= 1;
+                return true;
+            }
+            let (room, hidden) = match outgoing {
+                Outgoing::Event(event) if event.kind == RecordKind::Event => {
+                    (&event.room, Some(event.offset).filter(|_| !types.takes(&event.event_type)))
+                }
+                Outgoing::Event(event) => (&event.room, None),
+                Outgoing::Cursor(placed) => (&placed.room, None),
+                // Who is owed a resync is told, of whatever room.
+                _ => return true,
+            };
+            let index = memberships.iter().position(|membership| membership.room == *room);
+            let stays = index.is_some_and(|index| {
+                told[index] = hidden.map(|offset| told[index].unwrap_or(Offset(offset.0.saturating_sub(1))));
+                hidden.is_none()
+            });
+            *bytes -= if stays { 0 } else { outgoing.size() };
+            stays
+        });
+        // Of what was taken back behind the last that is sent, the client does not know.
+        for (membership, told) in memberships.iter_mut().zip(told) {
+            membership.told = told.unwrap_or(membership.told);
+        }
+        if self.queue.len() < frames {
+            self.oldest = None;
+        }
     }
 
     fn add_room(&mut self, room: RoomName, resume: Resume) -> Effect {
@@ -464,7 +511,7 @@ impl Session {
             let rooms = self.room_welcomes(stands);
             let frame = ServerFrame::Refreshed { expires_at: self.expires_at(), rooms, now: now.wall };
             let text = frame.to_json();
-            self.push(Outgoing::Text(text.into()));
+            self.push(Outgoing::Refreshed(text.into()));
         }
         // From here on these are rooms that the client has.
         for membership in &mut self.memberships {

@@ -113,6 +113,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     }
 
     fn turn(&mut self, context: &mut Context<'_>, messages: &mut usize) -> Turn {
+        if self.connection.is_judging() {
+            self.worker.borrow_mut().poll_verdict(&self.connection, context);
+        }
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
             tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
             return Turn::End;

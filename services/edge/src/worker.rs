@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod bench;
+mod judging;
 mod revoking;
 mod switching;
 
@@ -20,13 +21,14 @@ use rowcast_protocol::{ClientMessage, CloseCode, Micros, Revocations, RoomName, 
 use tokio::sync::mpsc;
 
 use crate::accept::Caller;
-use crate::auth::{Identity, TokenFault, Verifier};
+use crate::auth::{Identity, Verifier};
 use crate::event::Event;
 use crate::light::Light;
 use crate::limits::{Held, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Join};
 use crate::session::{Delivery, Effect, Now, Session, SessionLimits};
+use judging::{Judging, Refreshes, SignIn};
 
 /// Resyncs of one worker in a second, where a whole history is declared void; and over how long at most.
 const RESYNCS_A_SECOND: u32 = 500;
@@ -129,6 +131,8 @@ pub struct Connection {
     held: RefCell<Option<Held>>,
     /// When it is to be sent to polling.
     polls_at: Cell<Option<Instant>>,
+    judging: RefCell<Option<Judging>>,
+    refreshes: Cell<Refreshes>,
 }
 
 impl Connection {
@@ -224,12 +228,12 @@ impl Worker {
         let now = now();
         let connection = self.open(Transport::WebSocket, caller, self.limits, now);
         if let Some(token) = token {
-            self.sign_in(&connection, token, &Default::default(), None, now);
+            self.sign_in(&connection, token, SignIn::default(), now);
         }
         connection
     }
 
-    /// A request by somebody whose token was judged by [`Worker::verify`]. Nothing more will be heard of its client.
+    /// A request by somebody whose token was judged ([`Worker::judge`], [`Worker::admit_new`]). Nothing more will be heard of its client.
     pub fn enter(
         &mut self,
         transport: Transport,
@@ -264,18 +268,12 @@ impl Worker {
             caller,
             held: RefCell::new(None),
             polls_at: Cell::new(None),
+            judging: RefCell::new(None),
+            refreshes: Cell::default(),
         });
         self.connections.insert(key, Rc::clone(&connection));
         self.metrics.connections(transport).inc();
         connection
-    }
-
-    /// Judges a token.
-    pub fn verify(&self, token: &str) -> Result<Identity, TokenFault> {
-        let judged = self.verifier.verify(token, now().wall);
-        let judged = judged.and_then(|identity| self.unless_revoked(identity));
-        self.metrics.sign_in(judged.as_ref().map_or_else(|fault| fault.label(), |_| "ok"));
-        judged
     }
 
     /// Whether clients are being sent elsewhere.
@@ -304,17 +302,17 @@ impl Worker {
         let now = now();
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Ping) => connection.session.borrow_mut().pong(),
-            Ok(ClientMessage::Auth(auth)) if connection.session.borrow().is_signing_in() => {
-                let known = self.sign_in(connection, &auth.token, &auth.resume, auth.types.as_deref(), now);
-                if let Some(report) = auth.report.filter(|_| known) {
-                    self.metrics.report(&report);
-                }
+            Ok(ClientMessage::Auth(auth))
+                if connection.session.borrow().is_signing_in() && !connection.is_judging() =>
+            {
+                let asks = SignIn { resume: auth.resume, types: auth.types, report: auth.report };
+                self.sign_in(connection, &auth.token, asks, now);
             }
             Ok(ClientMessage::Auth(_)) => {
                 self.close(
                     connection,
                     CloseCode::Malformed,
-                    "signed in already: use refresh for a new token",
+                    "one auth is enough: use refresh for a new token",
                     now,
                 );
             }
@@ -324,28 +322,6 @@ impl Worker {
                 self.close(connection, CloseCode::Malformed, "not a message of rowcast.v1", now);
             }
         }
-    }
-
-    /// Whether the token was good; not whether the client may stay.
-    fn sign_in(
-        &mut self,
-        connection: &Rc<Connection>,
-        token: &str,
-        resume: &BTreeMap<String, String>,
-        types: Option<&[String]>,
-        now: Now,
-    ) -> bool {
-        let judged = self.verify(token);
-        let known = judged.is_ok();
-        match judged {
-            Ok(_) if self.turns_away(connection, now) => {}
-            Ok(identity) => match self.numbers.admit(&identity) {
-                Ok(held) => self.let_in(connection, held, identity, resume, types),
-                Err(limit) => self.close(connection, CloseCode::Limit, limit.reason(), now),
-            },
-            Err(fault) => self.refuse(connection, fault, now),
-        }
-        known
     }
 
     fn let_in(
@@ -370,34 +346,6 @@ impl Worker {
         self.carry_out(connection, effects);
     }
 
-    fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {
-        let judged = self.verifier.verify(token, now.wall);
-        match judged.and_then(|identity| self.unless_revoked(identity)) {
-            Ok(identity) => {
-                if !connection.session.borrow_mut().may_refresh(&identity, now) {
-                    return connection.wake();
-                }
-                let changed =
-                    connection.held.borrow_mut().as_mut().map_or(Ok(()), |held| held.change(&identity.rooms));
-                if let Err(limit) = changed {
-                    return self.close(connection, CloseCode::Limit, limit.reason(), now);
-                }
-                let left: Vec<RoomName> = {
-                    let session = connection.session.borrow();
-                    session.rooms().filter(|room| !identity.rooms.contains(room)).cloned().collect()
-                };
-                // The worker's lists are put right while the session still knows its places in them.
-                for room in &left {
-                    self.leave(connection, room);
-                }
-                let identity = self.intern(identity);
-                let effects = connection.session.borrow_mut().refresh(identity, now);
-                self.carry_out(connection, effects);
-            }
-            Err(fault) => self.refuse(connection, fault, now),
-        }
-    }
-
     /// Names rooms that are known here by the same text in memory: comparing it is then comparing an address.
     fn intern(&self, mut identity: Identity) -> Identity {
         for room in &mut identity.rooms {
@@ -406,10 +354,6 @@ impl Worker {
             }
         }
         identity
-    }
-
-    fn refuse(&mut self, connection: &Rc<Connection>, fault: TokenFault, now: Now) {
-        self.close(connection, fault.close_code(), fault.message(), now);
     }
 
     /// Closes a session from this side.

@@ -30,6 +30,7 @@ const LIMITS: SessionLimits = SessionLimits {
     queue_bytes: 10_000,
     stalled: Duration::from_secs(3_600),
     closing: Duration::from_secs(2),
+    refreshes: 0,
 };
 
 const LIGHT: Light = Light { live: true, since: Micros(0), reason: "" };
@@ -42,6 +43,7 @@ fn identity(rooms: &[usize]) -> Identity {
     Identity {
         subject: Some("user".into()),
         token_id: None,
+        issuer: None,
         issued_at: None,
         rooms: rooms.iter().map(|n| room(*n)).collect(),
         elsewhere: Vec::new(),

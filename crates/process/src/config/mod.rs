@@ -7,6 +7,7 @@
 //! Durations and sizes are text with a unit (`"250ms"`, `"256KiB"`; see [`duration`] and [`size`]): a reader sees
 //! what is meant, and a bare number is refused rather than taken for the wrong unit.
 
+mod auth;
 mod environment;
 mod error;
 mod file;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, SecretUrl};
+use super::SecretUrl;
+pub use super::auth::{AuthConfig, IssuerConfig};
 
 /// The default of the top-level key `installation` (`ROWCAST_INSTALLATION`).
 pub fn default_installation() -> String {
@@ -112,34 +113,6 @@ impl Default for RedisConfig {
             log_max_entries: 1000,
             log_ttl: Duration::from_secs(3600),
             head_ttl: Duration::from_secs(7 * 86_400),
-        }
-    }
-}
-
-/// Section `auth`.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthConfig {
-    /// `ROWCAST_AUTH__HS256_SECRET`: the secret that signs tokens; required, at least 32 bytes.
-    pub hs256_secret: Secret,
-    /// `ROWCAST_AUTH__ROOM_CLAIM`: the claim that names the room or a list of rooms; `merchantId`.
-    pub room_claim: String,
-    /// `ROWCAST_AUTH__LEEWAY`: how far ahead of this machine's clock the issuer's may be, for `nbf`; `5s`.
-    #[serde(with = "super::duration")]
-    #[schemars(with = "String")]
-    pub leeway: Duration,
-    /// `ROWCAST_AUTH__TOKEN_IN_URL`: whether `GET /v1/events` takes the token as `?access_token=` too, for a browser's
-    /// EventSource, which can send no header; `false`. What is in a URL ends in logs.
-    pub token_in_url: bool,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            hs256_secret: Secret::default(),
-            room_claim: "merchantId".to_owned(),
-            leeway: Duration::from_secs(5),
-            token_in_url: false,
         }
     }
 }

@@ -85,7 +85,7 @@ pub async fn guard<B: MessageBody + 'static>(
 async fn events(local: Local, request: HttpRequest) -> HttpResponse {
     let streams = accepts_event_stream(request.headers());
     let transport = if streams { Transport::EventStream } else { Transport::Page };
-    let response = match enter(&local, &request, transport) {
+    let response = match enter(&local, &request, transport).await {
         Ok(entered) if streams => sse::response(entered),
         Ok(entered) => page::response(entered).await,
         Err(refusal) => refusal.response(),
@@ -102,7 +102,7 @@ pub struct Entered {
     metrics: Arc<Metrics>,
 }
 
-fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<Entered, Refusal> {
+async fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<Entered, Refusal> {
     let config = &local.shared.config;
     let limits = &local.shared.limits;
     let caller = local.shared.caller(request.peer_addr(), request.headers(), request.conn_data());
@@ -111,7 +111,7 @@ fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<E
     // No edge gave out what is not text; it leads to a resync like any other nonsense.
     let id = id.map(|id| String::from_utf8_lossy(id.as_bytes()));
     let ask = Ask::parse(request.query_string(), id.as_deref(), config.max_wait)?;
-    let identity = identity(local, request.headers(), &ask)?;
+    let identity = identity(local, request.headers(), &ask).await?;
     if local.worker.borrow().is_draining() {
         return Err(Refusal::Draining);
     }
@@ -126,10 +126,12 @@ fn enter(local: &Local, request: &HttpRequest, transport: Transport) -> Result<E
 }
 
 /// Who asks, with the rooms that it asks for.
-fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Identity, Refusal> {
+async fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Identity, Refusal> {
     let in_url = ask.access_token.as_deref().filter(|_| local.shared.config.token_in_url);
     let token = bearer(headers).or(in_url).ok_or(Refusal::NoToken)?;
-    let mut identity = local.worker.borrow().verify(token).map_err(Refusal::Token)?;
+    let verdict = local.worker.borrow().judge(token);
+    let judged = verdict.judged().await;
+    let mut identity = local.worker.borrow().admit_new(judged).map_err(Refusal::Token)?;
     if let Some(room) = &ask.room
         && !identity.ask_for(room)
     {

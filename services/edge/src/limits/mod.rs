@@ -39,11 +39,13 @@ pub enum Limit {
     Messages,
     /// Bytes from a socket.
     Bytes,
+    /// Refreshes of a socket's token.
+    Refreshes,
 }
 
 impl Limit {
     /// Every one, for documentation and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connections,
         Self::Pending,
         Self::Address,
@@ -53,6 +55,7 @@ impl Limit {
         Self::AddressHandshakes,
         Self::Messages,
         Self::Bytes,
+        Self::Refreshes,
     ];
 
     /// A metric label, and what programs look at.
@@ -67,6 +70,7 @@ impl Limit {
             Self::AddressHandshakes => "address_handshakes",
             Self::Messages => "messages",
             Self::Bytes => "bytes",
+            Self::Refreshes => "refreshes",
         }
     }
 
@@ -86,6 +90,7 @@ impl Limit {
             }
             Self::Messages => "messages: too many frames in too short a time; send fewer",
             Self::Bytes => "bytes: too many bytes in too short a time; send less",
+            Self::Refreshes => "refreshes: too many new tokens in too short a time; refresh less often",
         }
     }
 

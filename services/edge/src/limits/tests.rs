@@ -16,6 +16,7 @@ fn room(name: &str) -> RoomName {
 
 fn identity(subject: Option<&str>, rooms: &[&str]) -> Identity {
     Identity {
+        issuer: None,
         subject: subject.map(str::to_owned),
         token_id: None,
         issued_at: None,

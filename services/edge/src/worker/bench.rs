@@ -9,9 +9,9 @@ use rowcast_protocol::{Cursor, Generation, Offset, StreamId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Connection, ToHub, ToWorker, Worker};
+use super::{Connection, ToHub, ToWorker, Worker, now};
 use crate::accept::Caller;
-use crate::auth::Verifier;
+use crate::auth::{Judged, Verifier};
 use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Source};
@@ -49,12 +49,18 @@ impl Bench {
             queue_bytes: 100_000,
             stalled: HOUR,
             closing: HOUR,
+            refreshes: 0,
         };
         let verifier = Arc::new(Verifier::hs256(SECRET, "merchantId", 0));
         let registry = Registry::new("edge", "test").expect("a registry");
         let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));
         let numbers = Limits::new(LimitsConfig::default(), Arc::clone(&metrics));
         Self { worker: Worker::new(0, verifier, limits, metrics, numbers, to_hub), inbox }
+    }
+
+    /// What becomes of a token at the door.
+    pub fn verify(&self, token: &str) -> Judged {
+        self.worker.admit_new(self.worker.verifier.verify(token, now().wall))
     }
 
     /// A socket that has signed in and waits for the hub.

@@ -50,6 +50,7 @@ impl World {
             queue_bytes: 10_000,
             stalled: Duration::from_secs(60),
             closing: Duration::from_secs(60),
+            refreshes: 0,
         };
         let registry = Registry::new("edge", "test").expect("a registry");
         let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));

@@ -23,6 +23,7 @@ const LIMITS: SessionLimits = SessionLimits {
     queue_bytes: 10_000,
     stalled: Duration::from_secs(3_600),
     closing: Duration::from_secs(2),
+    refreshes: 0,
 };
 
 const LIGHT: Light = Light { live: true, since: Micros(0), reason: "" };
@@ -100,6 +101,7 @@ impl World {
         let identity = Identity {
             subject: None,
             token_id: None,
+            issuer: None,
             issued_at: None,
             rooms: rooms().to_vec(),
             elsewhere: Vec::new(),

@@ -88,7 +88,7 @@ fn who_waits_for_its_welcome_when_its_token_is_revoked_never_gets_it() {
 #[test]
 fn a_token_that_was_judged_before_does_not_let_in_after() {
     let mut bench = Bench::new();
-    let identity = bench.worker.verify(&sign(&claims(json!({})))).expect("a good token");
+    let identity = bench.verify(&sign(&claims(json!({})))).expect("a good token");
     bench.revoke(json!({ "subject": { "user": null } }));
     for transport in [Transport::EventStream, Transport::Page] {
         let late = bench.worker.enter(transport, Caller::default(), identity.clone(), &BTreeMap::new(), None);
@@ -122,8 +122,7 @@ fn a_refresh_with_a_revoked_token_closes_and_a_good_one_saves_nobody_whose_own_i
 #[test]
 fn a_room_that_was_not_asked_for_revokes_its_token_too() {
     let mut bench = Bench::new();
-    let mut identity =
-        bench.worker.verify(&sign(&claims(json!({ "merchantId": ["m1", "m2"] })))).expect("good");
+    let mut identity = bench.verify(&sign(&claims(json!({ "merchantId": ["m1", "m2"] })))).expect("good");
     assert!(identity.ask_for("m1") && !identity.clone().ask_for("m2"));
     let stream =
         bench.worker.enter(Transport::EventStream, Caller::default(), identity, &BTreeMap::new(), None);

@@ -118,7 +118,7 @@ fn said_again_off_moves_nobodys_moment() {
 #[test]
 fn what_an_http_request_carries_stays() {
     let mut bench = Bench::new();
-    let identity = bench.worker.verify(&token()).expect("a good token");
+    let identity = bench.verify(&token()).expect("a good token");
     let enter = |worker: &mut Worker, transport| {
         let entered = worker.enter(transport, Caller::default(), identity.clone(), &BTreeMap::new(), None);
         entered.expect("no limit is set")
