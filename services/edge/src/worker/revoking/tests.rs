@@ -25,6 +25,8 @@ fn claims(more: Value) -> Value {
     for (name, value) in more.as_object().expect("claims") {
         claims[name] = value.clone();
     }
+    // What is null here is left out.
+    claims.as_object_mut().expect("claims").retain(|_, value| !value.is_null());
     claims
 }
 
@@ -40,7 +42,7 @@ fn each_kind_ends_the_sessions_that_it_names_at_once_and_no_others() {
         (json!({ "subject": { "user": 1_001 * second } }), json!({ "iat": null }), json!({ "iat": 1_001 })),
         (
             json!({ "token_id": { "t": null } }),
-            json!({ "jti": "t", "iat": 9_999_999_999_i64 }),
+            json!({ "jti": "t", "iat": 1_700_000_000 }),
             json!({ "jti": "u" }),
         ),
         (json!({ "room": { "m2": 1_001 * second } }), json!({ "merchantId": ["m1", "m2"] }), json!({})),
