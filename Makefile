@@ -18,12 +18,14 @@ FUZZ :=
 # Of `make torture`: the seed, and the kinds of faults; 1 and all unless given.
 SEED :=
 FAULTS :=
+# Of `make bench-hostile`: names of attacks; all unless given.
+ATTACKS :=
 # Where it keeps its data; ./demo-data unless given, or a temporary folder when another demo runs there.
 DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-takeover torture mutants spike-socket fuzz deny fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants spike-socket fuzz deny fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,10 @@ bench-writepath: setup ## What watching costs the application: commits a second,
 torture: setup ## All of Rowcast under seeded faults, and whether each promise was kept (SECONDS=60 SEED=1 FAULTS=kill,stop,…)
 	cargo build --workspace --bins
 	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
+
+bench-hostile: build ## 2,000 clients beside each attack, and quiet (SECONDS=30 ATTACKS=name,name; about half an hour)
+	cargo build --release -p rowcast-generator -p rowcast-attacks
+	@SECONDS_EACH=$(or $(SECONDS),30) ATTACKS=$(ATTACKS) loadtest/bench-hostile.sh
 
 bench-takeover: setup ## How long nobody publishes when a leader is killed, stopped or ended: 30 times each (about 5 minutes)
 	cargo test --release -p rowcast-listener --test takeover_times -- --ignored --nocapture

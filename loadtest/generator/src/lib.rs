@@ -8,6 +8,7 @@ pub mod compare;
 pub mod endpoint;
 pub mod event;
 pub mod floor;
+pub mod hostile;
 pub mod ledger;
 pub mod plan;
 pub mod process;
@@ -22,4 +23,4 @@ mod token;
 
 pub use plan::{Plan, Via};
 pub use report::Report;
-pub use run::{run, run_until};
+pub use run::{run, run_beside, run_until};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use rowcast_generator::hostile::Siege;
 use rowcast_generator::plan::Dev;
 use rowcast_generator::process::Watched;
 use rowcast_generator::{Plan, Report, Via, compare, floor};
@@ -35,6 +36,13 @@ enum Command {
         /// Counted runs of each.
         #[arg(long, default_value_t = 5)]
         runs: usize,
+    },
+    /// Runs beside each attack in turn, quiet ones between them, and a table.
+    Hostile {
+        #[command(flatten)]
+        load: RunArguments,
+        #[command(flatten)]
+        attacks: AttackArguments,
     },
     /// The floor's server; `floor` starts it.
     #[command(hide = true)]
@@ -107,6 +115,22 @@ struct RunArguments {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct AttackArguments {
+    /// Names of attacks, separated by commas; all unless given.
+    #[arg(long, value_delimiter = ',')]
+    attacks: Vec<String>,
+    /// How long each goes on; so long events are written.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// The attacker's new connections a second.
+    #[arg(long, default_value_t = 200.0)]
+    connections_a_second: f64,
+    /// The attacker's bytes a second.
+    #[arg(long, default_value_t = 1_000_000.0)]
+    bytes_a_second: f64,
+}
+
 fn watched(text: &str) -> Result<Watched, String> {
     Watched::parse(text).map_err(|error| error.to_string())
 }
@@ -127,6 +151,7 @@ fn start(command: Command) -> Result<bool> {
         Command::Run(load) => with_runtime(load.threads, run(&load)),
         Command::Floor(load) => with_runtime(load.threads, run_floor(&load)),
         Command::Compare { load, runs } => with_runtime(load.threads, run_both(&load, runs)),
+        Command::Hostile { load, attacks } => with_runtime(load.threads, run_hostile(&load, &attacks)),
         Command::FloorServer { database_url, channel } => serve_floor(&database_url, &channel),
     }
 }
@@ -161,6 +186,18 @@ async fn run_both(load: &RunArguments, runs: usize) -> Result<bool> {
     }
     // A run that is not clean is an error there.
     Ok(true)
+}
+
+async fn run_hostile(load: &RunArguments, attacks: &AttackArguments) -> Result<bool> {
+    let (plan, _) = load.plan(true)?;
+    let siege = Siege {
+        attacks: attacks.attacks.clone(),
+        seconds: attacks.seconds,
+        connections_a_second: attacks.connections_a_second,
+        bytes_a_second: attacks.bytes_a_second,
+        program: std::env::current_exe()?.with_file_name("rowcast-attack"),
+    };
+    siege.run(plan, pin!(interrupted())).await
 }
 
 /// Ctrl-C.

@@ -32,10 +32,49 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 /// # Errors
 /// As [`run`].
 pub async fn run_until(plan: &Plan, interrupted: impl Future<Output = ()>) -> Result<Report> {
+    run_beside(plan, interrupted, &mut Nothing).await
+}
+
+/// Something that goes on beside a run.
+pub trait Beside {
+    /// All sockets are in, and events are about to be written.
+    ///
+    /// # Errors
+    /// What keeps the run from being carried out.
+    fn begin(&mut self) -> Result<()>;
+
+    /// All that arrives has arrived.
+    ///
+    /// # Errors
+    /// What makes the run worth nothing.
+    fn end(&mut self) -> Result<()>;
+}
+
+struct Nothing;
+
+impl Beside for Nothing {
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The same, with something beside.
+///
+/// # Errors
+/// As [`run`], and those of what is beside.
+pub async fn run_beside(
+    plan: &Plan,
+    interrupted: impl Future<Output = ()>,
+    beside: &mut impl Beside,
+) -> Result<Report> {
     plan.validate()?;
     let work = async {
         publish::prepare(plan).await?;
-        carry_out(plan).await
+        carry_out(plan, beside).await
     };
     let result = tokio::select! {
         result = work => result,
@@ -47,19 +86,21 @@ pub async fn run_until(plan: &Plan, interrupted: impl Future<Output = ()>) -> Re
     Ok(report)
 }
 
-async fn carry_out(plan: &Plan) -> Result<Report> {
+async fn carry_out(plan: &Plan, beside: &mut impl Beside) -> Result<Report> {
     let shared = Arc::new(Shared::new(plan));
     let processes = watched(plan);
     let before = usages(&processes);
     let mut sockets = Sockets::open(plan, &shared)?;
     sockets.signed_in(plan).await?;
     let connected = usages(&processes);
+    beside.begin()?;
 
     let start = shared.now();
     let written = publish::write(plan, &shared).await?;
     let written_at = shared.now();
     settle(plan, &shared).await;
     let end = usages(&processes);
+    beside.end()?;
     tokio::time::sleep(plan.linger).await;
     let counts = sockets.close().await?;
 
