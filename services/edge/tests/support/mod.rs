@@ -3,6 +3,8 @@
 
 pub mod crowd;
 pub mod http;
+pub mod issuer;
+pub mod mint;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -216,6 +218,16 @@ impl Client {
                 frame => frames.push(frame),
             }
         }
+    }
+
+    /// Code and reason of a close that comes in place of the first frame.
+    pub async fn first(&mut self) -> Result<Option<(u16, String)>> {
+        let message = tokio::time::timeout(LIMIT, self.socket.next()).await.context("nothing came")?;
+        Ok(match message.context("the socket ended")?? {
+            Message::Close(Some(frame)) => Some((CloseCode::into(frame.code), frame.reason.to_string())),
+            Message::Close(None) => bail!("a close without a code"),
+            _ => None,
+        })
     }
 
     /// The close that follows, and its reason.
