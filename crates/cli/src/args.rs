@@ -104,7 +104,7 @@ Examples:
     /// Have tokens count no more, before their end: by subject, token id or room.
     #[command(args_conflicts_with_subcommands = true, after_help = revoke::AFTER_HELP)]
     Revoke(RevokeArgs),
-    /// Print a signed token (HS256) for a client.
+    /// Print a signed token for a client.
     #[command(after_help = "\
 Only the token goes to standard output.
 
@@ -331,18 +331,36 @@ pub enum SwitchState {
 #[derive(Debug, Clone, Args)]
 pub struct ClaimArgs {
     /// The HS256 secret that the edges verify with [env: ROWCAST_AUTH__HS256_SECRET, or ROWCAST_AUTH__HS256_SECRET_FILE,
-    /// which names a file that holds it].
+    /// which names a file that holds it; with --kid, that one of ROWCAST_AUTH__SECRETS].
     #[arg(long, conflicts_with = "dev")]
     pub secret: Option<String>,
+    /// A PEM with a private key to sign with instead: RSA (RS256), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secret", "dev"])]
+    pub private_key: Option<PathBuf>,
+    /// The name of the key, for the token's header.
+    #[arg(long, value_name = "NAME")]
+    pub kid: Option<String>,
     /// Configuration file (.toml, .yaml or .json), as the processes read it; the environment (ROWCAST_…) overrides it.
     #[arg(long, value_name = "FILE", env = "ROWCAST_CONFIG")]
     pub config: Option<PathBuf>,
     /// A merchant whose events the token opens; may be repeated.
     #[arg(long, value_name = "ID")]
     pub merchant: Vec<String>,
+    /// The claim that names the merchants [env: ROWCAST_AUTH__ROOM_CLAIM; default: merchantId].
+    #[arg(long, value_name = "NAME")]
+    pub room_claim: Option<String>,
     /// The token's subject.
     #[arg(long, value_name = "NAME", default_value = "rowcast-cli")]
     pub subject: String,
+    /// The token's id, by which it can be revoked.
+    #[arg(long, value_name = "ID")]
+    pub token_id: Option<String>,
+    /// Who issues it [env: ROWCAST_AUTH__ISSUER].
+    #[arg(long, value_name = "NAME")]
+    pub issuer: Option<String>,
+    /// Whom it is for; may be repeated [env: ROWCAST_AUTH__AUDIENCE, the first].
+    #[arg(long, value_name = "NAME")]
+    pub audience: Vec<String>,
     /// How long the token is good, such as 15m or 8h.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     pub expires_in: Duration,

@@ -16,7 +16,7 @@ use crate::{
     args::TailArgs,
     client::{Client, Options, TokenSource},
     devfile::DevFile,
-    token::{self, Claims},
+    token,
 };
 use lines::{Json, Lines, Text};
 
@@ -99,9 +99,8 @@ fn options(args: &TailArgs) -> anyhow::Result<Options> {
                 bail!("whose events? Give --merchant ID, to sign a token for it, or --token")
             }
             None => {
-                let secret = token::secret(&args.claims, dev.as_ref())?;
-                let claims = Claims::try_from(&args.claims)?;
-                TokenSource::Renewable(Arc::new(move || claims.sign(&secret, SystemTime::now())))
+                let (claims, signer) = token::by_arguments(&args.claims, dev.as_ref())?;
+                TokenSource::Renewable(Arc::new(move || claims.signed_by(&signer, SystemTime::now())))
             }
         };
     Ok(Options { types: args.types.clone(), ..Options::new(url, token) })
