@@ -25,7 +25,7 @@ DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants spike-socket fuzz deny fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants mutants-protocol spike-socket fuzz deny sbom fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ test: setup ## Check format and lints, run all tests; the last line counts them
 test-clients: setup ## The part of `make test` that is about the clients: packages, contract, browser
 	@scripts/test.py --clients
 
-test-long: setup ## The tests that take longer (those marked #[ignore]), in release mode
+test-long: setup ## What takes longer: tests marked #[ignore] in release mode, Autobahn's suite, fuzzing
 	@scripts/test.py --long
 
 docs: setup ## Write the configuration's reference into docs/configuration.md, from the code
@@ -83,6 +83,9 @@ bench-takeover: setup ## How long nobody publishes when a leader is killed, stop
 mutants: setup ## Take out one mechanism at a time and show that a test fails without it (about 6 minutes)
 	@scripts/mutants.py
 
+mutants-protocol: setup ## Change crates/protocol in every small way and list what no test notices (cargo install cargo-mutants; about 15 minutes)
+	PROPTEST_CASES=64 cargo mutants --output $(TARGET)/mutants-protocol
+
 spike-socket: setup ## Measure three ways to carry a socket (about 5 minutes)
 	@loadtest/spike-socket/run.sh
 
@@ -92,6 +95,9 @@ fuzz: setup ## Give what reads hostile bytes inputs made of its corpora (SECONDS
 
 deny: setup ## Check licences, bans and sources of everything that Rowcast depends on
 	@scripts/deny.sh
+
+sbom: setup ## Write what Rowcast is made of as CycloneDX, into target/sbom
+	@scripts/sbom.py
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -6,7 +6,7 @@ failure. The exit status is 0 only when nothing failed and tests were executed. 
 
     scripts/test.py             what must hold before a change is taken
     scripts/test.py --clients   that part of it which is about the clients: packages, contract, browser
-    scripts/test.py --long      the tests marked #[ignore], in release mode, and Autobahn's suite
+    scripts/test.py --long      the tests marked #[ignore], in release mode; Autobahn's suite; fuzzing
 """
 
 import argparse
@@ -55,6 +55,8 @@ def long_steps():
     return [
         Step("build", build, 30, run_check),
         Step("Autobahn's suite", ["scripts/autobahn.py"], 20, run_optional_check),
+        Step("fuzzing", ["cargo", "run", "--release", "-p", "rowcast-fuzzing", "--", "--seconds", "20"], 30, run_check),
+        Step("cargo-fuzz's package", ["cargo", "check"], 15, run_check, ROOT / "fuzz", {"CARGO_TARGET_DIR": str(TARGET / "fuzz")}),
         Step("long tests", run, 180, run_cargo_tests),
     ]
 
@@ -121,7 +123,7 @@ def not_run(chosen):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="the tests marked #[ignore], and Autobahn's suite")
+    parser.add_argument("--long", action="store_true", help="the tests marked #[ignore], Autobahn's suite, fuzzing")
     parser.add_argument("--clients", action="store_true", help="the clients' checks and tests alone")
     chosen = parser.parse_args()
     if chosen.long:

@@ -1,7 +1,7 @@
 /**
  * Packs `@rowcast/client` and `@rowcast/react` as they would be published, and checks the tarballs: publint, whether the types
  * are right for every way to import them, what is in them, and how large the main entry is, minified as shipped and gzipped.
- * And that every workspace can be built.
+ * And that every workspace can be built, and that a package brings nothing of anybody else's with it.
  *
  *     npm run build && npm run package-check
  */
@@ -47,7 +47,17 @@ function manifest(folder) {
   return JSON.parse(readFileSync(join(ROOT, folder, "package.json"), "utf8"));
 }
 
+/** A licence or a hole of somebody else's would come with it: what is added here is looked at first. */
+function checkDependencies(name) {
+  const { license, dependencies = {}, optionalDependencies = {}, bundleDependencies = [] } = manifest(name);
+  const all = [...Object.keys(dependencies), ...Object.keys(optionalDependencies), ...bundleDependencies];
+  const strangers = all.filter((other) => !other.startsWith("@rowcast/"));
+  report(`${name}: depends on nobody else's packages`, strangers.length === 0, strangers.join(", "));
+  report(`${name}: is licensed as all of Rowcast is`, license === "MIT OR Apache-2.0", license);
+}
+
 function checkPackage(name, budget, folder) {
+  checkDependencies(name);
   if (!existsSync(join(ROOT, name, "dist"))) return report(`${name}: built`, false, "run `npm run build` first");
   const packed = run("npm", ["pack", "--json", "--workspace", name, "--pack-destination", folder]);
   if (packed.status !== 0) return report(`${name}: npm pack`, false, packed.output);

@@ -8,11 +8,12 @@ mod postgres;
 mod redis;
 mod requests;
 mod sockets;
+mod tokens;
 
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 15] = [
+pub const ALL: [Target; 16] = [
     Target {
         name: "wire",
         check: sockets::wire,
@@ -54,6 +55,25 @@ pub const ALL: [Target; 15] = [
             b"-1e308",
             b"CONNECTED",
             b"99999999999999999999",
+        ],
+    },
+    Target {
+        name: "token",
+        check: tokens::token,
+        words: &[
+            br#""alg":"HS256","#,
+            br#""alg":"none","#,
+            br#""typ":"JWT","#,
+            br#""crit":[],"#,
+            br#""exp":1800000000,"#,
+            br#""nbf":1700000000,"#,
+            br#""merchantId":["a"],"#,
+            br#""types":["a.*"],"#,
+            b"1e300",
+            b"\\u0000",
+            b"\n",
+            b".",
+            b"=",
         ],
     },
     Target {
