@@ -26,7 +26,7 @@ pub fn token(data: &[u8]) {
     let Ok(identity) = VERIFIER.verify(&token, NOW) else { return };
     let header = object(header);
     assert_eq!(header.get("alg"), Some(&Value::from("HS256")));
-    assert!(header.get("crit").is_none_or(Value::is_null), "an extension that nobody knows");
+    assert!(!header.contains_key("crit"), "an extension that nobody knows");
     judge(&identity, &object(claims));
     // Whoever changes a byte of it has to sign it anew.
     let (front, back) = token.split_at(message.len() / 2);
@@ -49,7 +49,7 @@ fn judge(identity: &Identity, claims: &Map<String, Value>) {
         "{rooms:?}"
     );
     for (name, value) in [("sub", &identity.subject), ("jti", &identity.token_id)] {
-        assert!(value.is_none() || claims[name].as_str() == value.as_deref(), "{name}: {value:?}");
+        assert!(value.as_ref().is_none_or(|value| spelled(&claims[name]) == *value), "{name}: {value:?}");
     }
     if !identity.types.is_all() {
         assert!(claims.contains_key("types"));
