@@ -55,7 +55,7 @@ MUTANTS = [
     ),
     Mutant(
         "a refresh into a full room is refused",
-        WORKER,
+        "services/edge/src/worker/judging.rs",
         "return self.close(connection, CloseCode::Limit, limit.reason(), now);",
         "tracing::debug!(limit = limit.label(), \"a refresh into a full room\");",
         LIMITS,
