@@ -278,3 +278,6 @@ impl<IO> Drop for Socket<IO> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ const LOG_BYTES: u64 = 16 * 1024;
 const CONNECTIONS_A_SECOND: f64 = 500.0;
 const BYTES_A_SECOND: f64 = 8e6;
 
+/// Clients beside.
+const CLIENTS: usize = 10;
+
 /// Rounds by which each attack has said all that it can say.
 const VARIANTS: usize = 48;
 
@@ -65,7 +68,7 @@ impl Siege {
         let leader = stage.leader().await?;
         let edge = stage.edge(&[&[("LOG__LEVEL", "info")], settings].concat()).await?;
         let rooms = ["m1".to_owned(), "m2".to_owned()];
-        let crowd = Crowd::gather(vec![edge.listen.clone()], &rooms, 5).await?;
+        let crowd = Crowd::gather(vec![edge.listen.clone()], &rooms, CLIENTS / rooms.len()).await?;
         let writer = Writer::start(leader, &rooms);
         crowd.sees_more(5).await?;
         let target =
@@ -98,6 +101,10 @@ impl Siege {
         let (_leader, written) = self.writer.stop().await?;
         wait_until("the attack's descriptors are given back", 2 * LIMIT, async || {
             Vitals::of(&self.edge, false).is_ok_and(|now| now.files <= self.before.files)
+        })
+        .await?;
+        wait_until("the attack's sessions are gone", 2 * LIMIT, async || {
+            self.edge.metric("rowcast_edge_connections", "").await.is_ok_and(|now| now == CLIENTS as f64)
         })
         .await?;
         wait_until("the edge comes to rest", 2 * LIMIT, async || {
