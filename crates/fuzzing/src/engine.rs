@@ -1,7 +1,6 @@
 //! Runs a target over its corpus, and over inputs that are made from the corpus by small changes. Proptest makes them, so
 //! that a failure is told with as few changes as show it. What coverage would find is cargo-fuzz's.
 
-use std::cell::RefCell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::Target;
 
@@ -30,9 +29,9 @@ const ODD: &[&[u8]] = &[&[0], &[0x7f], &[0xff], &[0xc3, 0x28], "\u{202e}".as_byt
 /// How much is done.
 #[derive(Debug, Clone, Copy)]
 pub enum Budget {
-    /// So many inputs.
+    /// So many inputs, the same in every run: a test passes or fails.
     Inputs(u32),
-    /// As many as fit into a time.
+    /// As many as fit into a time, others in every run.
     Time(Duration),
 }
 
@@ -67,27 +66,29 @@ pub fn run(target: &Target, budget: Budget) -> anyhow::Result<Ran> {
         if batch == 0 {
             return Ok(Ran { seeds: inputs.len(), made });
         }
-        run_batch(target, &inputs, batch)?;
+        let config =
+            Config { cases: batch, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+        let runner = match budget {
+            Budget::Inputs(_) => TestRunner::new_with_rng(config, repeatable(made)),
+            Budget::Time(_) => TestRunner::new(config),
+        };
+        run_batch(target, &inputs, runner)?;
         made += u64::from(batch);
     }
 }
 
-fn run_batch(target: &Target, seeds: &[Vec<u8>], cases: u32) -> anyhow::Result<()> {
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 2_000,
-        ..Config::default()
-    });
-    // Of a panic, proptest tells its words alone: the input is kept here.
-    let last = RefCell::new(Vec::new());
+/// Random numbers of the batch that begins at an input.
+fn repeatable(from: u64) -> TestRng {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&from.to_be_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
+}
+
+fn run_batch(target: &Target, seeds: &[Vec<u8>], mut runner: TestRunner) -> anyhow::Result<()> {
     let outcome = runner.run(&recipe(target), |recipe| {
         let input = recipe.make(seeds);
-        last.replace(input.clone());
-        match catch_unwind(AssertUnwindSafe(|| timed(target, &input))) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(TestCaseError::fail("a promise is broken; see above")),
-        }
+        let passed = catch_unwind(AssertUnwindSafe(|| timed(target, &input)));
+        passed.map_err(|_| TestCaseError::fail("a promise is broken; see above"))
     });
     match outcome {
         Ok(()) => Ok(()),
