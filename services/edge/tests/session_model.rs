@@ -405,6 +405,42 @@ fn drain(session: &mut Session) -> Vec<Outgoing> {
 }
 
 #[test]
+fn a_refresh_takes_back_what_its_token_does_not_allow_and_moves_nobody_past_it() {
+    let mut world = World::new(2);
+    while !world.asked.is_empty() {
+        world.answer();
+    }
+    drain(&mut world.session);
+    let head = world.heads[&room(0)];
+    let last = head + 4;
+    for name in [room(0), room(1)] {
+        let begin = world.heads[&name];
+        for offset in begin + 1..=begin + 4 {
+            world.session.deliver(&name, &event(&name, 1, offset), world.now);
+        }
+    }
+    let narrow = Identity { types: TypeFilter::of(&["t"]), ..identity(&[0]) };
+    assert!(world.session.may_refresh(&narrow, world.now));
+    assert!(world.session.refresh(narrow, world.now).is_empty());
+    let sent = drain(&mut world.session);
+    let frames: Vec<Value> = sent
+        .iter()
+        .filter_map(Outgoing::json)
+        .map(|json| serde_json::from_slice(json).expect("JSON"))
+        .collect();
+    let seen: Vec<_> = frames.iter().filter(|frame| frame["op"] == "event").collect();
+    let wanted = (head + 1..=last).filter(|offset| is_wanted(*offset)).collect::<Vec<_>>();
+    assert_eq!(seen.len(), wanted.len(), "{seen:?}");
+    assert!(seen.iter().all(|frame| frame["room"] == "m0" && frame["type"] == "t"), "{seen:?}");
+    let refreshed = frames.iter().find(|frame| frame["op"] == "refreshed").expect("an answer");
+    let cursor: Cursor =
+        refreshed["rooms"]["m0"]["cursor"].as_str().expect("a cursor").parse().expect("valid");
+    // What was taken back behind the last event that it sees, it has yet to pass.
+    let told = if is_wanted(last) { last } else { *wanted.last().expect("of four one is wanted") };
+    assert_eq!(cursor.offset.0, told);
+}
+
+#[test]
 fn a_full_queue_takes_no_more_events_and_a_closed_session_sends_nothing_else() {
     let mut world = World::new(1);
     while !world.asked.is_empty() {
