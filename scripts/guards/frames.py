@@ -143,8 +143,8 @@ MUTANTS = [
     Mutant(
         "messages: nobody signs in twice",
         "services/edge/src/worker.rs",
-        "Ok(ClientMessage::Auth(auth)) if connection.session.borrow().is_signing_in() =>",
-        "Ok(ClientMessage::Auth(auth)) =>",
+        "if connection.session.borrow().is_signing_in() && !connection.is_judging() =>",
+        "if !connection.is_judging() =>",
         hostile("messages::nobody_signs_in_twice"),
     ),
     Mutant(
