@@ -6,6 +6,15 @@ pub enum BusError {
     /// The URL can not be used.
     #[error("the Redis URL is not usable ({0}); expected redis://[user:password@]host:port[/db]")]
     Url(String),
+    /// A certificate or a key can not be used.
+    #[error("TLS to Redis: {0}")]
+    Tls(#[from] rowcast_tls::TlsError),
+    /// Certificates for a connection without TLS.
+    #[error("redis.tls names certificates, and redis.url asks for no TLS: begin it with rediss://")]
+    TlsUnused,
+    /// TLS did not come about; with what to do.
+    #[error("no TLS with Redis: {0}")]
+    Handshake(String),
     /// No connection, or it broke, or an answer took too long.
     #[error("Redis does not answer: {0}")]
     Link(redis::RedisError),
@@ -22,9 +31,24 @@ pub enum BusError {
     },
 }
 
+impl BusError {
+    /// Tells what went wrong with TLS from the rest.
+    pub(crate) fn from_connect(error: redis::RedisError) -> Self {
+        match rowcast_tls::explain(&error, "redis.tls.ca", "redis.tls.cert and redis.tls.key") {
+            Some(text) => Self::Handshake(text),
+            // The library keeps Redis's own words to itself.
+            None if error.kind() == redis::ErrorKind::AuthenticationFailed => Self::Refused(Refusal {
+                code: "WRONGPASS".to_owned(),
+                detail: "user or password is wrong, or the user is off".to_owned(),
+            }),
+            None => Self::from(error),
+        }
+    }
+}
+
 /// An error that Redis answered with. All of them are met by trying again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code} {detail}")]
+#[error("{code} {detail}{}", self.advice())]
 pub struct Refusal {
     /// Redis's own code: OOM, READONLY, NOSCRIPT, …
     pub code: String,
@@ -35,6 +59,17 @@ pub struct Refusal {
 impl Refusal {
     pub(crate) fn of(error: &redis::ServerError) -> Self {
         Self { code: error.code().to_owned(), detail: error.details().unwrap_or_default().to_owned() }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.code.as_str() {
+            "NOPERM" => {
+                "; the user in redis.url may not do this: docs/transport-security.md has the rights that it needs"
+            }
+            "NOAUTH" => "; give redis.url a user and a password",
+            "WRONGPASS" => "; check user and password in redis.url",
+            _ => "",
+        }
     }
 
     /// A metric label: the codes that are known to happen, `other` for the rest.
@@ -58,12 +93,16 @@ impl Refusal {
 
 impl From<redis::RedisError> for BusError {
     fn from(error: redis::RedisError) -> Self {
-        match error.code() {
-            Some(code) if error.kind() != redis::ErrorKind::Io => Self::Refused(Refusal {
-                code: code.to_owned(),
-                detail: error.detail().unwrap_or_default().to_owned(),
-            }),
-            _ => Self::Link(error),
+        if error.code().is_none() || error.kind() == redis::ErrorKind::Io {
+            return Self::Link(error);
         }
+        let refusal = Refusal {
+            code: error.code().unwrap_or_default().to_owned(),
+            detail: error.detail().unwrap_or_default().to_owned(),
+        };
+        // Of a pipeline, only this has the words.
+        let first =
+            error.into_server_errors().and_then(|all| all.first().map(|(_, error)| Refusal::of(error)));
+        Self::Refused(first.unwrap_or(refusal))
     }
 }

@@ -16,4 +16,5 @@ pub use error::{BusError, Refusal};
 pub use keys::Keys;
 pub use publish::{Command, PublishLink, Reply, Retention, ServerIdentity};
 pub use read::{Head, Loaded, Range, ReadLink, parse_entries, parse_head};
+pub use rowcast_tls::ClientFiles;
 pub use subscribe::{Message, Subscription, Subscriptions, subscribe};

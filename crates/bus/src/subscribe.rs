@@ -34,10 +34,7 @@ pub struct Subscription {
 
 /// Opens a connection for subscriptions.
 pub async fn subscribe(config: &BusConfig) -> Result<(Subscriptions, Subscription), BusError> {
-    let client = config.client()?;
-    let connecting = client.get_async_pubsub();
-    let pubsub = within(config.connect_timeout, connecting).await?;
-    let (sink, stream) = pubsub.split();
+    let (sink, stream) = config.connect_pubsub().await?.split();
     Ok((Subscriptions { sink, limit: config.response_timeout }, Subscription { stream }))
 }
 

@@ -11,10 +11,12 @@ pub(crate) fn url(args: &DatabaseArgs) -> anyhow::Result<String> {
     if let Some(folder) = &args.dev {
         return Ok(DevFile::read(folder)?.database_url);
     }
-    let url = match &args.database_url {
-        Some(url) => url.clone(),
-        None => Config::load(args.config.as_deref())?.database.url.expose().to_owned(),
-    };
+    // What the configuration says of TLS counts for an address of the command line too.
+    let mut database = Config::load(args.config.as_deref())?.database;
+    if let Some(url) = &args.database_url {
+        database.url = url.as_str().into();
+    }
+    let url = database.address().expose().to_owned();
     if url.is_empty() {
         bail!(
             "which database? Give --database-url postgres://user:password@host/name, set ROWCAST_DATABASE__URL, or name the \
@@ -47,7 +49,10 @@ pub(crate) fn explained(error: StoreError, url: &str) -> anyhow::Error {
             }
             Some(_) => "",
         },
-        StoreError::NotMigrated => "",
+        StoreError::NotMigrated
+        | StoreError::Parameter(_)
+        | StoreError::Tls(_)
+        | StoreError::Handshake(_) => "",
         _ => match error.code() {
             Some(code) if *code == SqlState::INVALID_SCHEMA_NAME || *code == SqlState::UNDEFINED_FUNCTION => {
                 "is the schema there, and up to date? `rowcast migrate` sees to it"
@@ -83,7 +88,7 @@ pub(crate) fn about_table(error: StoreError, url: &str, table: &str) -> anyhow::
 
 /// Host, port and database of an address.
 fn place(url: &str) -> String {
-    let Ok(config) = url.parse::<tokio_postgres::Config>() else { return "PostgreSQL".to_owned() };
+    let Some(config) = rowcast_store::library_config(url) else { return "PostgreSQL".to_owned() };
     let ports = config.get_ports();
     let hosts: Vec<String> = config
         .get_hosts()

@@ -1,14 +1,18 @@
 //! `rowcast tail` on the whole way: PostgreSQL, a listener, Redis and an edge, each the real one.
 //! It needs the workspace's binaries: `cargo build --workspace --bins`.
 
-use std::{path::Path, process::Stdio, time::Duration};
+mod support;
 
-use rowcast_sandbox::{Connection, Folder, Launch, Postgres, Process, Redis, RedisOptions, Signal, bin};
+use std::{process::Stdio, time::Duration};
+
+use rowcast_sandbox::{Connection, Folder, Postgres, Redis, RedisOptions, Signal};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
+
+use support::service::start;
 
 const SECRET: &str = "a secret of at least 32 bytes, hush";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,29 +45,6 @@ impl Tail {
         };
         tokio::time::timeout(PATIENCE, find).await.unwrap_or_else(|_| panic!("no {op} came"))
     }
-}
-
-/// Starts one of our processes and reads the address that it wrote to its ports file.
-async fn start(name: &str, folder: &Path, key: &str, env: &[(&str, &str)]) -> (Process, String) {
-    let ports = folder.join(format!("{name}.json"));
-    if ports.exists() {
-        std::fs::remove_file(&ports).expect("the old ports file goes");
-    }
-    let program = bin(name).expect("run `cargo build --workspace --bins` first");
-    let mut launch = Launch::new(name, program, folder.join(format!("{name}.log")))
-        .args(["--ports-file".as_ref(), ports.as_os_str()])
-        .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0");
-    for (name, value) in env {
-        launch = launch.env(name, value);
-    }
-    let process = launch.spawn().expect("it starts");
-    let probe = || async {
-        let text = std::fs::read(&ports).map_err(|error| error.to_string())?;
-        let ports: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        Ok::<_, String>(ports[key].as_str().unwrap_or_default().to_owned())
-    };
-    let address = process.wait_ready(PATIENCE, probe).await.expect("it writes its ports");
-    (process, address)
 }
 
 async fn book(sql: &Connection, id: i32) {

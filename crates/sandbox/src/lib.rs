@@ -8,6 +8,7 @@
 //! What is *not* here: anything about Rowcast. Its own binaries are started through [`Launch`] like any other.
 
 mod binaries;
+mod certificates;
 mod folder;
 mod haproxy;
 mod http;
@@ -25,6 +26,7 @@ pub use binaries::{
     Missing, bin, find_haproxy, find_pgbouncer, find_postgres, find_redis, find_typescript,
     pgbouncer_unavailable, postgres_unavailable, typescript_unavailable,
 };
+pub use certificates::{Authority, Identity, Issued, Leaf, ServerTls};
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
 pub use http::{http_get, metric};

@@ -15,7 +15,7 @@ use tokio_postgres::Config;
 
 use crate::ports::on_a_port;
 use crate::user::User;
-use crate::{Folder, Launch, Process, find_postgres};
+use crate::{Folder, Launch, Process, ServerTls, find_postgres};
 
 pub use connection::Connection;
 
@@ -38,6 +38,10 @@ pub struct PostgresOptions {
     pub durable: bool,
     /// The superuser's password. Without one, everybody on this machine is trusted.
     pub password: Option<String>,
+    /// Whether it speaks TLS, and with what.
+    pub tls: Option<ServerTls>,
+    /// Lines of `pg_hba.conf` before those made here; the first that fits counts.
+    pub access: Vec<String>,
     /// Further settings, like `("max_prepared_transactions", "10")`. They win over those made here.
     pub settings: Vec<(String, String)>,
 }
@@ -220,6 +224,18 @@ impl Postgres {
         let place = self.place.clone();
         let (_, process) = on_a_port(Some(self.port), |port| launch(&place, port)).await?;
         self.process = process;
+        Ok(())
+    }
+}
+
+impl Postgres {
+    /// Has it show another certificate from now on, from the files that it was started with. Sessions go on.
+    ///
+    /// # Errors
+    /// When the files are gone, or the server is.
+    pub async fn renew_certificate(&self) -> Result<()> {
+        cluster::configure(&self.place, self.port)?;
+        self.connect("postgres").await?.batch_execute("SELECT pg_reload_conf()").await?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A Redis server of one's own. What is said to it is the caller's affair.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::ports::on_a_port;
-use crate::{Folder, Launch, Process, find_redis};
+use crate::{Folder, Launch, Process, ServerTls, find_redis, free_port};
 
 const READY: Duration = Duration::from_secs(20);
 
@@ -33,6 +34,8 @@ pub struct RedisOptions {
     pub port: Option<u16>,
     /// What outlives a restart.
     pub persistence: Persistence,
+    /// Whether it speaks TLS too, on a port of its own, and with what.
+    pub tls: Option<ServerTls>,
     /// Further arguments, like `["--maxmemory", "10mb"]`. Of two that set the same, the later counts.
     pub extra_args: Vec<String>,
 }
@@ -42,6 +45,7 @@ pub struct RedisOptions {
 pub struct Redis {
     process: Process,
     port: u16,
+    tls_port: Option<u16>,
     folder: PathBuf,
     options: RedisOptions,
     /// Last: removed when the server has gone.
@@ -61,8 +65,10 @@ impl Redis {
             (None, None) => unreachable!("one is made where none is given"),
         };
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let (port, process) = on_a_port(options.port, |port| launch(&folder, port, &options)).await?;
-        Ok(Self { process, port, folder, options, _own: own })
+        let tls_port = options.tls.as_ref().map(|_| free_port()).transpose()?;
+        let (port, process) =
+            on_a_port(options.port, |port| launch(&folder, port, tls_port, &options)).await?;
+        Ok(Self { process, port, tls_port, folder, options, _own: own })
     }
 
     /// `redis://127.0.0.1:<port>`
@@ -73,6 +79,16 @@ impl Redis {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// `rediss://<user>@<host>:<port>`, where it speaks TLS; `user` may hold a password, or be empty.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn tls_url(&self, user: &str, host: &str) -> String {
+        let port = self.tls_port.expect("a Redis with TLS");
+        let at = if user.is_empty() { "" } else { "@" };
+        format!("rediss://{user}{at}{host}:{port}")
     }
 
     /// The server's process id.
@@ -133,14 +149,14 @@ impl Redis {
     /// When it does not start, or the port was taken in the meantime.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        let (folder, options) = (&self.folder, &self.options);
-        let (_, process) = on_a_port(Some(self.port), |port| launch(folder, port, options)).await?;
+        let (folder, tls_port, options) = (&self.folder, self.tls_port, &self.options);
+        let (_, process) = on_a_port(Some(self.port), |port| launch(folder, port, tls_port, options)).await?;
         self.process = process;
         Ok(())
     }
 }
 
-async fn launch(folder: &Path, port: u16, options: &RedisOptions) -> Result<Process> {
+async fn launch(folder: &Path, port: u16, tls_port: Option<u16>, options: &RedisOptions) -> Result<Process> {
     let (append_only, save) = match options.persistence {
         Persistence::None => ("no", ""),
         Persistence::AppendOnly => ("yes", ""),
@@ -150,11 +166,24 @@ async fn launch(folder: &Path, port: u16, options: &RedisOptions) -> Result<Proc
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--daemonize", "no"])
         .args(["--appendonly", append_only, "--save", save, "--dir"])
         .arg(folder)
+        .args(tls_args(tls_port, options.tls.as_ref()))
         .args(&options.extra_args)
         .spawn()?;
     let pid = process.pid();
     process.wait_ready(READY, || probe(port, pid)).await?;
     Ok(process)
+}
+
+fn tls_args(port: Option<u16>, tls: Option<&ServerTls>) -> Vec<OsString> {
+    let (Some(port), Some(tls)) = (port, tls) else { return Vec::new() };
+    let mut args: Vec<OsString> = vec!["--tls-port".into(), port.to_string().into()];
+    args.extend(["--tls-cert-file".into(), tls.identity.cert.clone().into_os_string()]);
+    args.extend(["--tls-key-file".into(), tls.identity.key.clone().into_os_string()]);
+    match &tls.client_ca {
+        Some(ca) => args.extend(["--tls-ca-cert-file".into(), ca.clone().into_os_string()]),
+        None => args.extend(["--tls-auth-clients".into(), "no".into()]),
+    }
+    args
 }
 
 /// Whether it is this very server that answers: another may have been faster to take the port.

@@ -8,6 +8,15 @@ pub enum StoreError {
     /// The address could not be read.
     #[error("the database address can not be read: {0}")]
     Address(#[source] tokio_postgres::Error),
+    /// A parameter of the address can not be used.
+    #[error("the database address can not be used: {0}")]
+    Parameter(String),
+    /// A certificate or a key can not be used.
+    #[error("TLS to PostgreSQL: {0}")]
+    Tls(#[from] rowcast_tls::TlsError),
+    /// TLS did not come about; with what to do.
+    #[error("no TLS with PostgreSQL: {0}")]
+    Handshake(String),
     /// No connection came about.
     #[error("could not connect to PostgreSQL: {}", explain(.0))]
     Connect(#[source] tokio_postgres::Error),
@@ -84,7 +93,8 @@ impl StoreError {
     /// A few words for a metric's label.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Address(_) => "address",
+            Self::Address(_) | Self::Parameter(_) => "address",
+            Self::Tls(_) | Self::Handshake(_) => "tls",
             Self::Connect(_) | Self::ConnectTimeout(_) => "connect",
             Self::Postgres(error) if error.code().is_some() => "refused",
             Self::Postgres(_) | Self::Ended(_) => "connection",
@@ -95,6 +105,25 @@ impl StoreError {
             Self::NotMigrated => "not_migrated",
             Self::Migration(_) | Self::MigrationDiffers(_) | Self::MigrationLocked { .. } => "migration",
             Self::Unexpected(_) => "unexpected",
+        }
+    }
+
+    /// Tells what went wrong with TLS from the rest.
+    pub(crate) fn from_connect(error: tokio_postgres::Error) -> Self {
+        const CA: &str = "sslrootcert (database.tls.ca)";
+        const CERT: &str = "sslcert and sslkey (database.tls.cert, database.tls.key)";
+        if let Some(text) = rowcast_tls::explain(&error, CA, CERT) {
+            return Self::Handshake(text);
+        }
+        match chain(&error) {
+            text if text.contains("server does not support TLS") => Self::Handshake(
+                "the server, or whatever answers in its place, speaks none, and sslmode asks for it: turn ssl on there"
+                    .to_owned(),
+            ),
+            text if text.contains("no hostname provided for TLS") => Self::Handshake(
+                "the address has a hostaddr and no host: give the host whose name is in the certificate".to_owned(),
+            ),
+            _ => Self::Connect(error),
         }
     }
 

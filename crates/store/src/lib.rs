@@ -9,6 +9,7 @@
 //! - [`migrate`], [`Watches`]: for the command line.
 //! - `mirror`: what edges go by and have from Redis.
 
+mod address;
 mod cleaner;
 mod columns;
 mod drift;
@@ -40,7 +41,7 @@ pub use mirror::{Switch, SwitchList};
 pub use notifying::{NotifyingFunction, NotifyingTrigger};
 pub use outbox::{Bell, Page, Ring, Row};
 pub use revocations::{Before, NewRevocation, Revocation};
-pub use session::{Note, Session, SessionOptions, Subscription, connect};
+pub use session::{Note, Session, SessionOptions, Subscription, check_address, library_config};
 pub use state::{Identity, State};
 pub use trial::Trial;
 pub use watches::{OnError, WatchOptions, Watched, Watches};

@@ -1,15 +1,18 @@
 //! One connection to PostgreSQL with the task that drives it. What is said over it is not here.
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use rowcast_tls::{ClientFiles, Trust, client_config};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, tls::NoTlsStream};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::address::Address;
 use crate::{CONTROL_CHANNEL, DOORBELL_CHANNEL, LEADER_CHANNEL, StoreError};
 
 /// How a connection is made.
@@ -91,12 +94,13 @@ pub struct Session {
     driver: Driver,
 }
 
-/// Connects with the options; the caller drives the connection.
-pub async fn connect(
-    url: &str,
-    options: &SessionOptions,
-) -> Result<(Client, tokio_postgres::Connection<Socket, NoTlsStream>), StoreError> {
-    let mut config = Config::from_str(url).map_err(StoreError::Address)?;
+/// A connection, with or without TLS.
+type Connection = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+/// Connects with the options; the caller drives the connection. Files of certificates are read each time, so that those
+/// that were replaced count from the next connection on.
+async fn connect(url: &str, options: &SessionOptions) -> Result<(Client, Connection), StoreError> {
+    let Address { mut config, trust, files } = Address::parse(url)?;
     config
         .application_name(&options.application_name)
         .connect_timeout(options.connect_timeout)
@@ -105,10 +109,37 @@ pub async fn connect(
         .keepalives_idle(Duration::from_secs(5))
         .keepalives_interval(Duration::from_secs(2))
         .keepalives_retries(2);
-    match tokio::time::timeout(options.connect_timeout, config.connect(NoTls)).await {
-        Ok(connected) => connected.map_err(StoreError::Connect),
+    let tls = match trust {
+        Some(trust) => client_config(&files, trust)?,
+        // It is never asked.
+        None => client_config(&ClientFiles::default(), Trust::Anyone)?,
+    };
+    let connecting = config.connect(MakeRustlsConnect::new(tls));
+    match tokio::time::timeout(options.connect_timeout, connecting).await {
+        Ok(connected) => connected.map_err(StoreError::from_connect),
         Err(_) => Err(StoreError::ConnectTimeout(options.connect_timeout)),
     }
+}
+
+/// Whether an address can be used, with its files; and where it leads elsewhere without proof of who answers there, a
+/// warning to pass on.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_address(url: &str) -> Result<Option<&'static str>, StoreError> {
+    let address = Address::parse(url)?;
+    if let Some(trust) = address.trust {
+        client_config(&address.files, trust)?;
+    }
+    Ok(address.is_exposed().then_some(
+        "the connection to PostgreSQL is not proven to lead there, so whoever sits between could read and change what \
+         goes over it: use sslmode=verify-full (database.tls.mode)",
+    ))
+}
+
+/// The address as the library behind this crate takes it, for messages that say where it leads.
+pub fn library_config(url: &str) -> Option<tokio_postgres::Config> {
+    Address::parse(url).ok().map(|address| address.config)
 }
 
 impl Session {
@@ -246,11 +277,7 @@ impl Heard {
     }
 }
 
-async fn drive(
-    mut connection: tokio_postgres::Connection<Socket, NoTlsStream>,
-    heard: Heard,
-    ended: watch::Sender<Option<String>>,
-) {
+async fn drive(mut connection: Connection, heard: Heard, ended: watch::Sender<Option<String>>) {
     let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
     let reason = loop {
         match messages.next().await {

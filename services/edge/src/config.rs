@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+use rowcast_bus::{BusConfig, ClientFiles, Keys};
 pub use rowcast_process::config::shared::AuthConfig;
 use rowcast_process::config::shared::{AdminConfig, LogConfig, RedisConfig, default_installation};
 use rowcast_process::config::{duration, size};
+use rowcast_tls::{ServerCertificate, ServerFiles};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,12 +60,53 @@ pub enum ForwardedHeader {
     XForwardedFor,
 }
 
+/// Section `edge.tls`: TLS on the public port, where no balancer in front ends it. The admin port stays without.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeTlsConfig {
+    /// `ROWCAST_EDGE__TLS__CERT`: the file (PEM) of the certificate and its chain, its own first; empty by default: no TLS.
+    pub cert: String,
+    /// `ROWCAST_EDGE__TLS__KEY`: the file (PEM) of its private key; empty by default.
+    pub key: String,
+    /// `ROWCAST_EDGE__TLS__RELOAD_INTERVAL`: how often the files are looked at, `1m`; on SIGHUP too. A new certificate counts for
+    /// new connections; one that can not be used is refused, and the old one goes on.
+    #[serde(with = "duration")]
+    #[schemars(with = "String")]
+    pub reload_interval: Duration,
+}
+
+impl Default for EdgeTlsConfig {
+    fn default() -> Self {
+        Self { cert: String::new(), key: String::new(), reload_interval: Duration::from_secs(60) }
+    }
+}
+
+impl EdgeTlsConfig {
+    /// The certificate, where there is to be TLS.
+    ///
+    /// # Errors
+    /// What is wrong with the files, by their names.
+    pub fn certificate(&self) -> anyhow::Result<Option<ServerCertificate>> {
+        match (self.cert.as_str(), self.key.as_str()) {
+            ("", "") => Ok(None),
+            ("", _) => anyhow::bail!("edge.tls.key is set and edge.tls.cert is not: they belong together"),
+            (_, "") => anyhow::bail!("edge.tls.cert is set and edge.tls.key is not: they belong together"),
+            (cert, key) => {
+                let files = ServerFiles { cert: cert.into(), key: key.into() };
+                Ok(Some(ServerCertificate::load(files).context("edge.tls")?))
+            }
+        }
+    }
+}
+
 /// Section `edge`.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EdgeConfig {
     /// `ROWCAST_EDGE__LISTEN`: address and port for clients, `0.0.0.0:8080`; port 0 takes a free one.
     pub listen: String,
+    /// TLS on it.
+    pub tls: EdgeTlsConfig,
     /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws` and `/v1/events`, such as `/realtime`; empty.
     pub base_path: String,
     /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets, `0` by default; 0 takes one a core.
@@ -181,6 +225,7 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         Self {
             listen: "0.0.0.0:8080".to_owned(),
+            tls: EdgeTlsConfig::default(),
             base_path: String::new(),
             workers: 0,
             max_connections: 20_000,
@@ -266,6 +311,13 @@ impl EdgeConfig {
 }
 
 impl Config {
+    /// Where Redis is.
+    pub(crate) fn bus(&self, keys: Keys) -> BusConfig {
+        let tls = &self.redis.tls;
+        let files = ClientFiles::from_settings(&tls.ca, &tls.cert, &tls.key);
+        BusConfig::new(self.redis.url.expose(), keys).with_tls(files)
+    }
+
     /// What types cannot say.
     ///
     /// # Errors
@@ -294,6 +346,10 @@ impl Config {
             self.edge.message_rate == 0 || self.edge.message_burst > 0,
             "edge.message_burst must be at least 1"
         );
+        self.edge.tls.certificate()?;
+        let every = self.edge.tls.reload_interval;
+        anyhow::ensure!(!every.is_zero(), "edge.tls.reload_interval must be more than 0s");
+        self.bus(Keys::new(&self.redis.prefix, &self.installation)).check()?;
         anyhow::ensure!(self.edge.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
         Ok(())
     }

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod address;
 pub mod auth;
+pub mod certificate;
 mod client_metrics;
 pub mod config;
 pub mod event;

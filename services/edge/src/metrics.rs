@@ -41,6 +41,10 @@ pub struct Metrics {
     switches_version: IntGauge,
     revocations_version: IntGauge,
     revoked: IntCounterVec,
+    /// When the certificate of the public port ends, in seconds since 1970.
+    pub tls_certificate_expires: IntGauge,
+    tls_handshakes_failed: IntCounterVec,
+    tls_reloads: IntCounterVec,
     /// Commit to this edge.
     pub edge_latency: Histogram,
     pending: IntGauge,
@@ -115,6 +119,20 @@ impl Metrics {
             switches_version: registry.gauge(
                 "rowcast_edge_switches_version",
                 "The version of the switches in force here; 0 where no leader has told of any.",
+            )?,
+            tls_certificate_expires: registry.gauge(
+                "rowcast_edge_tls_certificate_expires_seconds",
+                "When the certificate of the public port ends, in seconds since 1970; 0 without TLS.",
+            )?,
+            tls_handshakes_failed: registry.counter_vec(
+                "rowcast_edge_tls_handshakes_failed_total",
+                "TLS handshakes that failed, by reason.",
+                &["reason"],
+            )?,
+            tls_reloads: registry.counter_vec(
+                "rowcast_edge_tls_reloads_total",
+                "New certificates found in the files: replaced, or refused while the old one goes on.",
+                &["result"],
             )?,
             edge_latency: registry.histogram(
                 "rowcast_edge_commit_to_edge_seconds",
@@ -192,6 +210,16 @@ impl Metrics {
     /// Takes in what a client reports of itself.
     pub fn report(&self, report: &Value) {
         self.clients.take(report);
+    }
+
+    /// A TLS handshake failed.
+    pub fn tls_handshake_failed(&self, reason: &str) {
+        self.tls_handshakes_failed.with_label_values(&[reason]).inc();
+    }
+
+    /// The files of the certificate have changed.
+    pub fn tls_reload(&self, result: &str) {
+        self.tls_reloads.with_label_values(&[result]).inc();
     }
 
     /// A token was judged.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rowcast_bus::{BusConfig, Keys};
+use rowcast_bus::Keys;
 use rowcast_process::metrics::Metrics as Registry;
 use rowcast_process::readiness::{Latch, Readiness};
 use rowcast_process::shutdown::Signal;
@@ -13,7 +13,9 @@ use rowcast_process::supervise::Tasks;
 use tokio::sync::mpsc;
 
 use crate::accept::pending::PendingCount;
+use crate::accept::tls::Tls;
 use crate::auth::Verifier;
+use crate::certificate;
 use crate::config::Config;
 use crate::files;
 use crate::hub::{CHANNEL, Hub, HubConfig};
@@ -47,7 +49,13 @@ pub async fn run(
     // Parts end when every socket is gone, not when the end is first asked for.
     let drained = Signal::manual();
     let hub = Hub::new(hub_config(&config), Arc::clone(&metrics), readiness.latch("redis"), inbox);
-    let shared = shared(&config, metrics, to_hub)?;
+    let certificate = config.edge.tls.certificate()?.map(Arc::new);
+    let mut shared = shared(&config, metrics, to_hub)?;
+    if let Some(certificate) = &certificate {
+        certificate::show_expiry(certificate, &shared.metrics);
+        let (limit, metrics) = (config.edge.sign_in_timeout, Arc::clone(&shared.metrics));
+        shared.tls = Some(Tls::new(certificate, limit, metrics)?);
+    }
     let server = server::serve(public, shared.clone()).context("cannot serve the public port")?;
     let handle = server.handle();
 
@@ -56,6 +64,10 @@ pub async fn run(
     tasks.essential("server", async move { server.await.context("the public port failed") });
     for issuer in shared.verifier.issuers() {
         tasks.essential("issuer", Arc::clone(issuer).run(Arc::clone(&shared.metrics), drained.clone()));
+    }
+    if let Some(certificate) = certificate {
+        let (every, metrics) = (config.edge.tls.reload_interval, Arc::clone(&shared.metrics));
+        tasks.essential("certificate", certificate::keep_fresh(certificate, every, metrics, drained.clone()));
     }
     let admin_ends = drained.clone();
     tasks.essential("admin", async move {
@@ -96,7 +108,7 @@ async fn drain(config: &Config, shared: &Shared, serving: &Latch, shutdown: &Sig
 fn hub_config(config: &Config) -> HubConfig {
     let keys = Keys::new(&config.redis.prefix, &config.installation);
     HubConfig {
-        bus: BusConfig::new(config.redis.url.expose(), keys),
+        bus: config.bus(keys),
         rooms: RoomLimits {
             recent_events: config.edge.recent_events,
             recent_bytes: usize::try_from(config.edge.recent_size).unwrap_or(usize::MAX),
@@ -120,6 +132,7 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
     Ok(Shared {
         pending,
         limits,
+        tls: None,
         config: Arc::new(ServerConfig {
             workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
             base_path: config.edge.base_path.clone(),

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::accept::heads::Heads;
 use crate::accept::pending::{Pending, PendingCount, Place};
 use crate::accept::stream::Stream;
+use crate::accept::tls::Tls;
 use crate::accept::{Caller, Door};
 use crate::address::{Addresses, Trusted};
 use crate::auth::Verifier;
@@ -88,6 +89,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Connections that carry nobody yet.
     pub pending: Arc<PendingCount>,
+    /// TLS, where the edge itself ends it.
+    pub tls: Option<Tls>,
 }
 
 impl Shared {
@@ -131,6 +134,7 @@ pub fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<actix_ser
                 pending,
                 header_from: shared.config.header_from(),
                 metrics: Arc::clone(&shared.metrics),
+                tls: shared.tls.clone(),
             });
             let http = HttpService::build()
                 .keep_alive(KEEP_ALIVE)

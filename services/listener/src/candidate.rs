@@ -50,7 +50,7 @@ impl Setting {
             head_lifetime: config.redis.head_ttl,
         };
         Ok(Self {
-            bus: BusConfig::new(config.redis.url.expose(), keys),
+            bus: config.bus(keys),
             retention,
             metrics,
             postgres_ready: readiness.latch("postgresql"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rowcast_bus::{BusConfig, ClientFiles, Keys};
 use rowcast_process::config::shared::{
     AdminConfig, DatabaseConfig, LogConfig, RedisConfig, default_installation,
 };
@@ -144,7 +145,16 @@ impl Config {
             !self.installation.is_empty() && !self.installation.contains(['{', '}', ':']),
             "`installation` must not be empty nor contain any of {{ }} :"
         );
+        rowcast_store::check_address(self.database.address().expose())?;
+        self.bus(Keys::new(&self.redis.prefix, &self.installation)).check()?;
         plain::validate(&self.listener)
+    }
+
+    /// Where Redis is.
+    pub(crate) fn bus(&self, keys: Keys) -> BusConfig {
+        let tls = &self.redis.tls;
+        let files = ClientFiles::from_settings(&tls.ca, &tls.cert, &tls.key);
+        BusConfig::new(self.redis.url.expose(), keys).with_tls(files)
     }
 
     /// The publisher's bounds.

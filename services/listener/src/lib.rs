@@ -46,8 +46,12 @@ pub use config::Config;
 ///
 /// # Errors
 /// A wrong configuration, or a defect (a task that panicked). Outages of PostgreSQL and Redis are waited out.
-pub async fn run(config: Config, admin_socket: TcpListener, shutdown: Signal) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, admin_socket: TcpListener, shutdown: Signal) -> anyhow::Result<()> {
     config.validate()?;
+    config.database.url = config.database.address();
+    if let Some(warning) = rowcast_store::check_address(config.database.url.expose())? {
+        tracing::warn!("{warning}");
+    }
     let registry = Metrics::new("listener", env!("CARGO_PKG_VERSION"))?;
     let readiness = Readiness::new();
     let metrics = metrics::ListenerMetrics::new(&registry)?;

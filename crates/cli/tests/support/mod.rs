@@ -4,6 +4,7 @@
 
 pub mod dev;
 pub mod http;
+pub mod service;
 
 use std::process::{Output, Stdio};
 

@@ -55,12 +55,31 @@ impl Default for AdminConfig {
     }
 }
 
+/// Section `database.tls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseTlsConfig {
+    /// `ROWCAST_DATABASE__TLS__MODE`: as libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca` or `verify-full`, which is
+    /// the one to use. Empty by default: what the URL says, else `verify-full` where a CA is named, else `prefer`. Where the URL
+    /// says one too, the stronger counts.
+    pub mode: String,
+    /// `ROWCAST_DATABASE__TLS__CA`: the file (PEM) of the CA that signed the server's certificate, as `sslrootcert`; empty by
+    /// default: those that this system trusts.
+    pub ca: String,
+    /// `ROWCAST_DATABASE__TLS__CERT`: the file (PEM) of a client certificate and its chain, as `sslcert`; empty by default.
+    pub cert: String,
+    /// `ROWCAST_DATABASE__TLS__KEY`: the file (PEM) of its private key, as `sslkey`; empty by default.
+    pub key: String,
+}
+
 /// Section `database`.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default.
     pub url: SecretUrl,
+    /// TLS to PostgreSQL, where it does not stand in the URL.
+    pub tls: DatabaseTlsConfig,
     /// `ROWCAST_DATABASE__MIGRATE_LOCK_TIMEOUT`: how long each statement of `rowcast migrate` waits for a lock, `200ms` by
     /// default. For so long, statements of the application may queue up behind it.
     #[serde(with = "super::duration")]
@@ -77,18 +96,64 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: SecretUrl::default(),
+            tls: DatabaseTlsConfig::default(),
             migrate_lock_timeout: Duration::from_millis(200),
             migrate_retry_for: Duration::from_secs(60),
         }
     }
 }
 
+impl DatabaseConfig {
+    /// The URL with what the settings say of TLS written behind it, as its own parameters.
+    pub fn address(&self) -> SecretUrl {
+        let tls = &self.tls;
+        let mut address = self.url.expose().to_owned();
+        for (key, value) in
+            [("sslmode", &tls.mode), ("sslrootcert", &tls.ca), ("sslcert", &tls.cert), ("sslkey", &tls.key)]
+        {
+            if value.is_empty() || address.is_empty() {
+                continue;
+            }
+            match address.contains("://") {
+                true => {
+                    let authority = address.find('@').unwrap_or(0);
+                    let mark = if address[authority..].contains('?') { '&' } else { '?' };
+                    let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                    // A plus sign would be one.
+                    address.push_str(&format!("{mark}{key}={}", value.replace('+', "%20")));
+                }
+                false => {
+                    let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+                    address.push_str(&format!(" {key}='{quoted}'"));
+                }
+            }
+        }
+        SecretUrl::new(address)
+    }
+}
+
+/// Section `redis.tls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisTlsConfig {
+    /// `ROWCAST_REDIS__TLS__CA`: the file (PEM) of the CA that signed the server's certificate; empty by default: those that
+    /// this system trusts.
+    pub ca: String,
+    /// `ROWCAST_REDIS__TLS__CERT`: the file (PEM) of a client certificate and its chain; empty by default.
+    pub cert: String,
+    /// `ROWCAST_REDIS__TLS__KEY`: the file (PEM) of its private key; empty by default.
+    pub key: String,
+}
+
 /// Section `redis`.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `ROWCAST_REDIS__URL`: Redis's URL, `redis://127.0.0.1:6379` by default.
+    /// `ROWCAST_REDIS__URL`: Redis's URL, `redis://127.0.0.1:6379` by default. `rediss://` speaks TLS, and always proves that the
+    /// server is the one that is named.
     pub url: SecretUrl,
+    /// TLS to Redis, for `rediss://`.
+    pub tls: RedisTlsConfig,
     /// `ROWCAST_REDIS__PREFIX`: the first part of every key and channel, `rowcast` by default. Together with
     /// `ROWCAST_INSTALLATION` it keeps several installations, and other applications, apart in one Redis.
     pub prefix: String,
@@ -109,10 +174,42 @@ impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             url: SecretUrl::new("redis://127.0.0.1:6379"),
+            tls: RedisTlsConfig::default(),
             prefix: "rowcast".to_owned(),
             log_max_entries: 1000,
             log_ttl: Duration::from_secs(3600),
             head_ttl: Duration::from_secs(7 * 86_400),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_tls_become_parameters_of_the_address() {
+        let tls = DatabaseTlsConfig {
+            mode: "verify-full".to_owned(),
+            ca: "/etc/a b+c'.crt".to_owned(),
+            ..DatabaseTlsConfig::default()
+        };
+        for (url, address) in [
+            (
+                "postgres://app:p?w@db/shop",
+                "postgres://app:p?w@db/shop?sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b%2Bc%27.crt",
+            ),
+            (
+                "postgres://db/shop?sslmode=require",
+                "postgres://db/shop?sslmode=require&sslmode=verify-full&sslrootcert=%2Fetc%2Fa%20b%2Bc%27.crt",
+            ),
+            ("host=db", "host=db sslmode='verify-full' sslrootcert='/etc/a b+c\\'.crt'"),
+            ("", ""),
+        ] {
+            let config = DatabaseConfig { url: url.into(), tls: tls.clone(), ..DatabaseConfig::default() };
+            assert_eq!(config.address().expose(), address);
+        }
+        let config = DatabaseConfig { url: "postgres://db/shop".into(), ..DatabaseConfig::default() };
+        assert_eq!(config.address().expose(), "postgres://db/shop");
     }
 }

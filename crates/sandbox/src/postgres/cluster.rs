@@ -53,13 +53,31 @@ pub(super) fn configure(place: &Place, port: u16) -> Result<()> {
          timezone = 'UTC'\nlog_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %a '\n\
          logging_collector = off\nautovacuum_naptime = 10s\n"
     );
+    if let Some(tls) = &place.options.tls {
+        text.push_str("ssl = on\n");
+        copy(place, &tls.identity.cert, "server.crt")?;
+        copy(place, &tls.identity.key, "server.key")?;
+        if let Some(ca) = &tls.client_ca {
+            copy(place, ca, "root.crt")?;
+            text.push_str("ssl_ca_file = 'root.crt'\n");
+        }
+    }
     for (name, value) in &place.options.settings {
         text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     }
     let method = if place.options.password.is_some() { "scram-sha-256" } else { "trust" };
-    let access = format!("host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n");
+    let mut access: String = place.options.access.iter().map(|line| format!("{line}\n")).collect();
+    access.push_str(&format!(
+        "host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n"
+    ));
     write(place, "postgresql.conf", &text)?;
     write(place, "pg_hba.conf", &access)
+}
+
+/// The server reads only keys that are its own user's and nobody else's.
+fn copy(place: &Place, from: &Path, name: &str) -> Result<()> {
+    let text = fs::read_to_string(from).with_context(|| format!("reading {}", from.display()))?;
+    write(place, name, &text)
 }
 
 fn write(place: &Place, name: &str, text: &str) -> Result<()> {

@@ -4,6 +4,7 @@
 mod cases;
 mod database;
 mod dead_rows;
+mod encryption;
 mod leading;
 mod migrating;
 mod model;

@@ -5,6 +5,7 @@ pub mod header;
 pub mod heads;
 pub mod pending;
 pub mod stream;
+pub mod tls;
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::session::SessionLimits;
 use heads::Heads;
 use pending::{Pending, Place};
 use stream::{Stream, Tcp};
+use tls::Tls;
 
 /// How long a proxy may take to say whom it speaks for.
 const HEADER_TIME: Duration = Duration::from_secs(5);
@@ -44,6 +46,8 @@ pub struct Door {
     pub header_from: Trusted,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// TLS, where the edge itself ends it.
+    pub tls: Option<Tls>,
 }
 
 impl Door {
@@ -60,7 +64,11 @@ impl Door {
             // Boxed: it is over when the connection's long part begins.
             address = Box::pin(self.read_header(&mut tcp)).await?;
         }
-        Ok((Heads::new(Stream::Plain(tcp)), address))
+        let stream = match &self.tls {
+            Some(tls) => tls.accept(tcp).await?,
+            None => Stream::Plain(tcp),
+        };
+        Ok((Heads::new(stream), address))
     }
 
     /// Whom a proxy speaks for.

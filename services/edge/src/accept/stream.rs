@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_rt::net::TcpStream;
+use rowcast_tls::tokio_rustls::server::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pending::{Occupant, Place};
@@ -80,6 +81,8 @@ impl AsyncWrite for Tcp {
 pub enum Stream {
     /// TCP alone.
     Plain(Tcp),
+    /// TLS over it.
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Stream {
@@ -87,6 +90,7 @@ impl Stream {
     pub fn place(&self) -> &Rc<Place> {
         match self {
             Self::Plain(tcp) => tcp.place(),
+            Self::Tls(tls) => tls.get_ref().0.place(),
         }
     }
 }
@@ -96,6 +100,7 @@ macro_rules! on_each {
     ($stream:expr, $io:ident => $call:expr) => {
         match $stream {
             Stream::Plain($io) => $call,
+            Stream::Tls($io) => $call,
         }
     };
 }
