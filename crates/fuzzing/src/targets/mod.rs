@@ -13,7 +13,7 @@ mod tokens;
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 16] = [
+pub const ALL: [Target; 17] = [
     Target {
         name: "wire",
         check: sockets::wire,
@@ -74,6 +74,20 @@ pub const ALL: [Target; 16] = [
             b"\n",
             b".",
             b"=",
+        ],
+    },
+    Target {
+        name: "key_set",
+        check: tokens::key_set,
+        words: &[
+            br#"{"kty":"oct","k":"AAAA"},"#,
+            br#""use":"sig","#,
+            br#""use":"enc","#,
+            br#""alg":"ES256","#,
+            br#""kid":"a","#,
+            br#""keys":["#,
+            br#""key_ops":["verify"],"#,
+            b"{},",
         ],
     },
     Target {

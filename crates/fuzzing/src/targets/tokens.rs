@@ -1,9 +1,9 @@
-//! JSON Web Tokens: whom they let in.
+//! JSON Web Tokens: whom they let in; and the key sets that issuers serve.
 
 use std::sync::LazyLock;
 
 use jsonwebtoken::{Algorithm, EncodingKey};
-use rowcast_edge::auth::{Identity, Verifier};
+use rowcast_edge::auth::{Identity, Verifier, jwks};
 use rowcast_protocol::Micros;
 use serde_json::{Map, Value};
 
@@ -32,6 +32,17 @@ pub fn token(data: &[u8]) {
     let (front, back) = token.split_at(message.len() / 2);
     let changed = if back.starts_with('A') { "B" } else { "A" };
     assert!(VERIFIER.verify(&format!("{front}{changed}{}", &back[1..]), NOW).is_err());
+}
+
+/// An issuer's key set: its keys and what was passed over are all of it, and a secret is never among the keys.
+pub fn key_set(data: &[u8]) {
+    let Ok((keys, passed_over)) = jwks::read(data) else { return };
+    let document: Value = serde_json::from_slice(data).expect("what was taken is JSON");
+    let entries = document["keys"].as_array().expect("a list");
+    assert!((1..=jwks::MAX_KEYS).contains(&keys.len()));
+    assert_eq!(keys.len() + passed_over, entries.len());
+    let public = entries.iter().filter(|entry| entry["kty"] != "oct" && entry.is_object()).count();
+    assert!(keys.len() <= public, "a secret is taken for a key");
 }
 
 fn judge(identity: &Identity, claims: &Map<String, Value>) {

@@ -10,7 +10,7 @@ mod faults;
 mod fetch;
 mod identity;
 mod issuer;
-mod jwks;
+pub mod jwks;
 mod keys;
 pub mod metrics;
 mod pem;
