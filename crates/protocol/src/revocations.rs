@@ -171,4 +171,32 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
     }
+
+    /// What docs/revocation.md says: `cargo test --release -p rowcast-protocol -- --ignored --nocapture revocations`.
+    #[test]
+    #[ignore = "measures"]
+    fn how_long_reading_a_sheet_and_judging_by_it_take() {
+        let sheet = |entries| {
+            let each = (0..entries).map(|n| (format!("{n:08x}-5b1c-4d7e-9f00-{n:012x}"), Value::Null));
+            json!({ "subject": { "a": 1 }, "token_id": each.collect::<serde_json::Map<_, _>>(), "room": { "b": 1 } }).to_string()
+        };
+        let tokens: Vec<_> =
+            (0..20_000).map(|n| (format!("user {n}"), format!("id {n}"), [room("m1")])).collect();
+        for entries in [1_000, 10_000, 100_000, 250_000] {
+            let sheet = sheet(entries);
+            let begin = std::time::Instant::now();
+            let revocations = Revocations::parse(&sheet).expect("readable");
+            let parsed = begin.elapsed();
+            let begin = std::time::Instant::now();
+            let judge = |(subject, id, rooms): &&(String, String, [RoomName; 1])| {
+                revocations.revokes(Some(subject), Some(id), Some(Micros(1)), rooms).is_some()
+            };
+            assert_eq!(tokens.iter().filter(judge).count(), 0);
+            let megabytes = sheet.len() as f64 / 1e6;
+            println!(
+                "{entries} entries, {megabytes:.1} MB: read in {parsed:?}, 20000 tokens judged in {:?}",
+                begin.elapsed()
+            );
+        }
+    }
 }

@@ -24,6 +24,8 @@ fn token(more: Value) -> String {
     for (name, value) in more.as_object().expect("claims") {
         claims[name] = value.clone();
     }
+    // What is null here is left out.
+    claims.as_object_mut().expect("claims").retain(|_, value| !value.is_null());
     sign(&claims, SECRET)
 }
 
@@ -74,10 +76,16 @@ impl Edge {
     async fn refuses(&self, token: &str) -> Result<()> {
         let mut client = self.sign_in(json!({ "op": "auth", "token": token })).await?;
         is_revoked(&mut client).await.context("a socket")?;
+        // Another of the edge's workers may hear of it a moment later.
         for accept in ["text/event-stream", "application/json"] {
-            let answer = self.ask(token, &[], &[("accept", accept)]).await?.answer().await?;
-            ensure!(answer.refusal()? == (401, "token".to_owned()), "{accept}: {answer:?}");
-            ensure!(answer.json()?["message"] == "the token was revoked", "{answer:?}");
+            wait_for(format!("{accept} to be refused"), LIMIT, || async {
+                let answer = self.ask(token, &[], &[("accept", accept)]).await?.answer().await?;
+                ensure!(answer.status == 401, "{answer:?}");
+                ensure!(answer.refusal()? == (401, "token".to_owned()), "{answer:?}");
+                ensure!(answer.json()?["message"] == "the token was revoked", "{answer:?}");
+                anyhow::Ok(())
+            })
+            .await?;
         }
         Ok(())
     }
@@ -132,7 +140,7 @@ async fn every_way_in_is_closed_at_once_and_stays_so_until_it_is_lifted() -> Res
             ensure!(counted == f64::from(turn), "{transport}: {counted}");
         }
         ensure!(edge.metric("rowcast_edge_revocations", "").await? == 1.0);
-        ensure!(edge.metric("rowcast_edge_sign_ins_total", "revoked").await? == 3.0 * f64::from(turn));
+        ensure!(edge.metric("rowcast_edge_sign_ins_total", "revoked").await? >= 3.0 * f64::from(turn));
         let version = leader.revoke(json!({})).await?;
         edge.expect_revocations(version).await?;
         edge.lets_in(&ana).await?;
@@ -147,8 +155,9 @@ async fn by_token_id_and_by_room_too_and_only_tokens_that_were_issued_before() -
     let mut leader = stage.leader().await?;
     leader.revoke(json!({})).await?;
     let edge = stage.edge(&[]).await?;
-    let now = Micros::from_system_time(SystemTime::now()).0;
-    let seconds = now / 1_000_000;
+    // In the middle of a second that has passed.
+    let seconds = Micros::from_system_time(SystemTime::now()).0 / 1_000_000 - 50;
+    let now = seconds * 1_000_000 + 500_000;
     for (sheet, hit, spared) in [
         (json!({ "token_id": { "t1": null } }), json!({ "jti": "t1" }), json!({ "jti": "t2" })),
         (
@@ -361,4 +370,50 @@ async fn clients_that_come_and_go_while_tokens_are_revoked_never_stay_with_a_rev
         anyhow::Ok(())
     })
     .await
+}
+
+/// What docs/revocation.md says of sizes:
+/// `cargo test --release -p rowcast-edge --test revocations -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "measures"]
+async fn how_long_large_sheets_take() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mut leader = stage.leader().await?;
+    leader.revoke(json!({})).await?;
+    let edge = stage.edge(&[]).await?;
+    for entries in [1_000, 10_000, 100_000, 250_000] {
+        let ids = (0..entries).map(|n| (format!("{n:08x}-5b1c-4d7e-9f00-{n:012x}"), Value::Null));
+        let mut sheet = json!({ "token_id": ids.collect::<serde_json::Map<_, _>>() });
+        let mut bystander = edge.socket(&token_of("ben")).await?;
+        let pinging = tokio::spawn(async move {
+            let mut slowest = Duration::ZERO;
+            for _ in 0..60 {
+                let begin = Instant::now();
+                bystander.so_far().await?;
+                slowest = slowest.max(begin.elapsed());
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            anyhow::Ok(slowest)
+        });
+        let mut took = Vec::new();
+        for turn in 0..5 {
+            let name = format!("ana {entries} {turn}");
+            let mut socket = edge.socket(&token_of(&name)).await?;
+            sheet["subject"][name.as_str()] = Value::Null;
+            let begin = Instant::now();
+            let version = leader.revoke(sheet.clone()).await?;
+            is_revoked(&mut socket).await?;
+            took.push(begin.elapsed());
+            edge.expect_revocations(version).await?;
+        }
+        took.sort();
+        let megabytes = sheet.to_string().len() as f64 / 1e6;
+        println!(
+            "{entries} entries, {megabytes:.1} MB: gone after {:?} (most {:?}); slowest ping of a bystander {:?}",
+            took[2],
+            took[4],
+            pinging.await??
+        );
+    }
+    Ok(())
 }

@@ -146,3 +146,29 @@ fn lifted_it_lets_in_again_and_whoever_has_yet_to_sign_in_is_judged_when_it_does
     bench.revoke(json!({}));
     assert_eq!(bench.open(1).len(), 1);
 }
+
+/// What docs/revocation.md says of a worker: `cargo test --release -p rowcast-edge --lib -- --ignored --nocapture revoking`.
+#[test]
+#[ignore = "measures"]
+fn how_long_a_worker_with_20_000_sessions_looks_for_whom_it_hits() {
+    let mut bench = Bench::new();
+    let all: Vec<_> = (0..20_000)
+        .map(|n| {
+            let open = bench.socket(claims(json!({ "sub": format!("user {n}"), "jti": format!("id {n}") })));
+            bench.answer();
+            said(&open);
+            open
+        })
+        .collect();
+    let entries = |hits: &str| {
+        let ids = (0..100_000).map(|n| (format!("{hits} {n}"), Value::Null));
+        json!({ "token_id": ids.collect::<serde_json::Map<_, _>>() }).to_string()
+    };
+    for (hits, expected) in [("other", 0), ("id", 20_000)] {
+        let revocations = Arc::new(Revocations::parse(&entries(hits)).expect("a sheet"));
+        let begin = std::time::Instant::now();
+        bench.worker.receive(ToWorker::Revocations(revocations));
+        println!("100000 entries, {expected} of 20000 sessions hit: {:?}", begin.elapsed());
+        assert_eq!(all.iter().filter(|one| one.session.borrow().is_revoked()).count(), expected);
+    }
+}
