@@ -8,6 +8,9 @@ use super::{
     secret::MASK,
 };
 
+/// Of a key that is not known, as many characters are compared with those that are.
+const LONGEST_LIKENED: usize = 80;
+
 /// The known keys of one process.
 pub(super) struct Schema {
     tree: Value,
@@ -79,9 +82,11 @@ impl Schema {
         let key = path.join(".");
         let mut known: Vec<String> = self.others.iter().map(|section| (*section).to_owned()).collect();
         list_keys(&self.tree, "", &mut known);
+        // What likeness costs grows with both texts, and no known key is as long.
+        let begin: String = key.chars().take(LONGEST_LIKENED).collect();
         let nearest = known
             .into_iter()
-            .map(|candidate| (likeness(&candidate, &key), candidate))
+            .map(|candidate| (likeness(&candidate, &begin), candidate))
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, candidate)| match origin {
                 Origin::File(_) => format!("`{candidate}`"),
