@@ -19,6 +19,13 @@ MUTANTS = [
         LIMITS,
     ),
     Mutant(
+        "an edge takes as many open files as the system gives",
+        "services/edge/src/run.rs",
+        "    files::allow(&config.edge);\n",
+        "",
+        LIMITS,
+    ),
+    Mutant(
         "pending: a socket carries nobody before it has signed in",
         WORKER,
         "self.open(Transport::WebSocket, caller, self.limits, now);",

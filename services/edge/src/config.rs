@@ -308,6 +308,40 @@ impl EdgeConfig {
             },
         }
     }
+
+    /// What types cannot say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the key and what to do.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let base = &self.base_path;
+        anyhow::ensure!(
+            base.is_empty() || (base.starts_with('/') && !base.ends_with('/')),
+            "edge.base_path is {base:?}; it must be empty, or begin with a slash and not end with one"
+        );
+        for (key, value) in [
+            ("edge.queue_frames", self.queue_frames),
+            ("edge.recent_events", self.recent_events),
+            ("edge.head_checks", self.head_checks),
+        ] {
+            anyhow::ensure!(value > 0, "{key} must be at least 1");
+        }
+        self.origins()?;
+        self.addresses()?;
+        anyhow::ensure!(
+            self.inbound_rate == 0 || self.inbound_burst >= self.max_message,
+            "edge.inbound_burst is less than edge.max_message: the largest message would end its socket; raise the burst"
+        );
+        anyhow::ensure!(
+            self.message_rate == 0 || self.message_burst > 0,
+            "edge.message_burst must be at least 1"
+        );
+        self.tls.certificate()?;
+        let every = self.tls.reload_interval;
+        anyhow::ensure!(!every.is_zero(), "edge.tls.reload_interval must be more than 0s");
+        anyhow::ensure!(self.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
+        Ok(())
+    }
 }
 
 impl Config {
@@ -324,33 +358,10 @@ impl Config {
     /// The first thing that is wrong, with the key and what to do.
     pub fn validate(&self) -> anyhow::Result<()> {
         Verifier::new(&self.auth)?;
-        let base = &self.edge.base_path;
-        anyhow::ensure!(
-            base.is_empty() || (base.starts_with('/') && !base.ends_with('/')),
-            "edge.base_path is {base:?}; it must be empty, or begin with a slash and not end with one"
-        );
-        for (key, value) in [
-            ("edge.queue_frames", self.edge.queue_frames),
-            ("edge.recent_events", self.edge.recent_events),
-            ("edge.head_checks", self.edge.head_checks),
-        ] {
-            anyhow::ensure!(value > 0, "{key} must be at least 1");
-        }
-        self.edge.origins()?;
-        self.edge.addresses()?;
-        anyhow::ensure!(
-            self.edge.inbound_rate == 0 || self.edge.inbound_burst >= self.edge.max_message,
-            "edge.inbound_burst is less than edge.max_message: the largest message would end its socket; raise the burst"
-        );
-        anyhow::ensure!(
-            self.edge.message_rate == 0 || self.edge.message_burst > 0,
-            "edge.message_burst must be at least 1"
-        );
-        self.edge.tls.certificate()?;
-        let every = self.edge.tls.reload_interval;
-        anyhow::ensure!(!every.is_zero(), "edge.tls.reload_interval must be more than 0s");
         self.bus(Keys::new(&self.redis.prefix, &self.installation)).check()?;
-        anyhow::ensure!(self.edge.heartbeat >= Duration::from_secs(1), "edge.heartbeat must be at least 1s");
-        Ok(())
+        self.edge.validate()
     }
 }
+
+#[cfg(test)]
+mod tests;

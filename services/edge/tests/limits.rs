@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::StreamExt;
-use rowcast_sandbox::wait_until;
+use rowcast_sandbox::{Launch, wait_until};
 use serde_json::{Value, json};
 use support::http::Stream;
 use support::{Client, Edge, LIMIT, Stage, sign};
@@ -149,6 +149,59 @@ async fn sockets_that_do_not_sign_in_are_pending_too() -> Result<()> {
         ensure!(matches!(end, None | Some(Err(_))), "not without a word: {end:?}");
     }
     let (_client, _) = edge.join(json!("m1"), json!({})).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_carries_nobody_before_and_after_its_requests() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let _leader = stage.leader().await?;
+    let edge = stage.edge(&[]).await?;
+    let pending = async |expected: f64| {
+        wait_until("so many that carry nobody", LIMIT, || async {
+            edge.metric("rowcast_edge_pending_connections", "").await.is_ok_and(|pending| pending == expected)
+        })
+        .await
+    };
+    pending(0.0).await?;
+    let token = token("u", json!("m1"));
+    let (socket, stream) = (welcomed(&edge, &token).await?, stream(&edge, &token).await?);
+    pending(0.0).await?;
+    // A page that waits is somebody, a connection that is kept alive behind it nobody.
+    let mut exchange = edge.ask(&token, &[("wait", "1"), ("types", "none")], &[]).await?;
+    pending(0.0).await?;
+    ensure!(exchange.head().await?.status == 200);
+    pending(1.0).await?;
+    let _stranger = edge.open(&[]).await?;
+    pending(2.0).await?;
+    drop((socket, stream));
+    drop(exchange);
+    pending(1.0).await
+}
+
+#[tokio::test]
+async fn an_edge_raises_its_limit_of_open_files() -> Result<()> {
+    let stage = Stage::new().await?;
+    let ports = stage.folder.path().join("few-files.json");
+    let edge = Launch::new("edge", "/bin/sh", stage.folder.path().join("few-files.log"))
+        .args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_rowcast-edge"), "--ports-file"])
+        .arg(&ports)
+        .env("ROWCAST_REDIS__URL", stage.redis.url())
+        .env("ROWCAST_AUTH__HS256_SECRET", support::SECRET)
+        .env("ROWCAST_EDGE__LISTEN", "127.0.0.1:0")
+        .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0")
+        .env("ROWCAST_EDGE__SIGN_IN_TIMEOUT", "600s")
+        .spawn()?;
+    let told = edge.wait_ready(LIMIT, || async { anyhow::Ok(std::fs::read(&ports)?) }).await?;
+    let bound: Value = serde_json::from_slice(&told)?;
+    let listen = bound["listen"].as_str().context("an address")?.to_owned();
+    let edge =
+        Edge { process: edge, listen, admin: bound["admin"].as_str().context("an address")?.to_owned() };
+    // More than a process with 64 files could answer.
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(tokio::time::timeout(LIMIT, edge.open(&[])).await??);
+    }
     Ok(())
 }
 
