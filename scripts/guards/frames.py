@@ -257,7 +257,7 @@ MUTANTS = [
         SESSION,
         "self.queue.len() > self.limits.queue_frames || self.queued_bytes > self.limits.queue_bytes",
         "self.queue.len() > 1_000 * self.limits.queue_frames || self.queued_bytes > 1_000 * self.limits.queue_bytes",
-        hostile("held::readers_who", "held::streams_that"),
+        ["-p", "rowcast-edge", "--test", "faults", "--", "a_reader_that_falls_behind_the_log"],
     ),
     Mutant(
         "floods: whoever breaks off leaves nothing behind",
