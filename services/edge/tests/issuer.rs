@@ -2,15 +2,19 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rowcast_protocol::Micros;
-use rowcast_sandbox::wait_until;
+use rowcast_sandbox::{Authority, Identity, Leaf, wait_until};
+use rowcast_tls::tokio_rustls::TlsAcceptor;
+use rowcast_tls::{ServerCertificate, ServerFiles};
 use serde_json::{Value, json};
 use support::issuer::{Behaviour, Issuer};
 use support::mint::Mint;
 use support::{Edge, LIMIT, Stage, token};
+use tokio::net::{TcpListener, TcpStream};
 
 const NAME: &str = "https://id.example";
 const AWAY: &str = "the keys of the token's issuer cannot be loaded at present";
@@ -298,5 +302,42 @@ async fn a_refresh_waits_for_the_keys_of_its_token_while_events_go_on() -> Resul
     let (code, reason) = client.closed().await?;
     assert_eq!((code, reason.as_str()), (4403, "a refresh must be for the same subject"));
     assert_eq!(edge.metric("rowcast_edge_refreshes_total", "result=\"ok\"").await?, 1.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_from_whom_the_authority_vouches_for() -> Result<()> {
+    let key = Mint::p256();
+    let issuer = Issuer::start(Behaviour::keys(&[key.jwk("k")])).await?;
+    let mut stage = Stage::new().await?;
+    let _leader = stage.leader().await?;
+    let folder = stage.folder.path().to_owned();
+    let (authority, stranger) = (Authority::new("ours")?, Authority::new("a stranger")?);
+    let Identity { cert, key: secret } = authority.write(&folder, "issuer", &Leaf::server(&["localhost"]))?;
+    let certificate = ServerCertificate::load(ServerFiles { cert, key: secret })?;
+    let acceptor = TlsAcceptor::from(Arc::new(certificate.config(&[])?));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let issuers = one(&format!("https://localhost:{}/jwks", listener.local_addr()?.port()));
+    let behind = issuer.address;
+    let front = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not trust it is gone before it has asked.
+            let Ok(mut inner) = acceptor.accept(stream).await else { continue };
+            let Ok(mut plain) = TcpStream::connect(behind).await else { return };
+            let _ended = tokio::io::copy_bidirectional(&mut inner, &mut plain).await;
+        }
+    });
+    let file = |authority: &Authority, name| {
+        anyhow::Ok(authority.write_own(&folder, name)?.to_string_lossy().into_owned())
+    };
+    let other = file(&stranger, "stranger")?;
+    let wary = stage.edge(&settings(&issuers, &[("AUTH__JWKS_CA", &other)])).await?;
+    fetched(&wary, "unreachable", 1.0).await?;
+    assert_eq!(refusal(&wary, &signed(&key, "k")).await?, refused(AWAY));
+    assert_eq!(issuer.requests(), 0, "nothing was asked of a server that nobody vouches for");
+    let ours = file(&authority, "ours")?;
+    let edge = stage.edge(&settings(&issuers, &[("AUTH__JWKS_CA", &ours)])).await?;
+    assert_eq!(refusal(&edge, &signed(&key, "k")).await?, None);
+    front.abort();
     Ok(())
 }

@@ -70,6 +70,8 @@ pub struct AuthConfig {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub jwks_keep: Duration,
+    /// `ROWCAST_AUTH__JWKS_CA`: a file with certificates of the authorities to trust for `https://`, in place of the system's; empty.
+    pub jwks_ca: String,
     /// `ROWCAST_AUTH__JWKS_PLAIN_HTTP`: whether `jwks_url` may be `http://` for another host than this one, `false`. Whoever is on
     /// the way can then sign tokens.
     pub jwks_plain_http: bool,
@@ -97,6 +99,7 @@ impl Default for AuthConfig {
             jwks_min_interval: Duration::from_secs(30),
             jwks_timeout: Duration::from_secs(3),
             jwks_keep: Duration::from_secs(86_400),
+            jwks_ca: String::new(),
             jwks_plain_http: false,
             token_in_url: false,
         }

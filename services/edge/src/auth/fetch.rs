@@ -1,6 +1,7 @@
 //! Fetches an issuer's key set over HTTP: one request a connection, with a bound on everything: time, size, head. A
 //! redirect is not followed, whatever it leads to: an issuer's keys are where the configuration says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +10,9 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use hyper_util::rt::TokioIo;
+use rowcast_tls::rustls::pki_types::ServerName;
+use rowcast_tls::tokio_rustls::{TlsConnector, client::TlsStream};
+use rowcast_tls::{ClientFiles, Trust};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -68,6 +72,8 @@ pub struct Fetched {
 pub struct Fetcher {
     url: Uri,
     timeout: Duration,
+    /// Whom it trusts.
+    files: ClientFiles,
 }
 
 impl Fetcher {
@@ -75,7 +81,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// What is wrong with the URL.
-    pub fn new(url: &str, timeout: Duration, plain_http: bool) -> anyhow::Result<Self> {
+    pub fn new(url: &str, timeout: Duration, plain_http: bool, ca: &str) -> anyhow::Result<Self> {
         let url: Uri = url.parse().context("it is not a URL")?;
         let host = url.host().context("it is not a URL with a host, such as https://id.example.com/jwks")?;
         let is_near = host == "localhost" || host.starts_with("127.") || host == "[::1]";
@@ -87,7 +93,7 @@ impl Fetcher {
             ),
             _ => anyhow::bail!("it must begin with https://"),
         }
-        Ok(Self { url, timeout })
+        Ok(Self { url, timeout, files: ClientFiles::from_settings(ca, "", "") })
     }
 
     /// Fetches them.
@@ -97,13 +103,22 @@ impl Fetcher {
     }
 
     async fn ask(&self) -> Result<Fetched, FetchFault> {
-        if self.url.scheme_str() == Some("https") {
-            return Err(FetchFault::Unreachable(anyhow::anyhow!("this build speaks no TLS")));
+        let is_tls = self.url.scheme_str() == Some("https");
+        let address = (self.host(), self.url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }));
+        let stream = TcpStream::connect(address).await.context("cannot connect");
+        let stream = stream.map_err(FetchFault::Unreachable)?;
+        if !is_tls {
+            return self.exchange(stream).await;
         }
-        let address = (self.host(), self.url.port_u16().unwrap_or(80));
-        let stream =
-            TcpStream::connect(address).await.context("cannot connect").map_err(FetchFault::Unreachable)?;
-        self.exchange(stream).await
+        self.exchange(self.encrypt(stream).await.map_err(FetchFault::Unreachable)?).await
+    }
+
+    /// The authorities are read for each fetch: what is replaced counts from the next one on.
+    async fn encrypt(&self, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
+        let config = rowcast_tls::client_config(&self.files, Trust::Full)?;
+        let name = ServerName::try_from(self.host().to_owned()).context("its host is no name for TLS")?;
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, stream).await.context("no TLS with it")
     }
 
     fn host(&self) -> &str {

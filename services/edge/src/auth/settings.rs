@@ -144,8 +144,9 @@ fn one(config: &AuthConfig, issuer: &IssuerConfig, allowed: &[Algorithm]) -> any
         ensure!(allowed.contains(algorithm), "{algorithm:?} is not on auth.algorithms, which holds for all");
     }
     let audience = if issuer.audience.is_empty() { &config.audience } else { &issuer.audience };
-    let fetcher = Fetcher::new(&issuer.jwks_url, config.jwks_timeout, config.jwks_plain_http)
-        .context("its jwks_url")?;
+    let fetcher =
+        Fetcher::new(&issuer.jwks_url, config.jwks_timeout, config.jwks_plain_http, &config.jwks_ca)
+            .context("its jwks_url")?;
     let times = Times {
         refresh: config.jwks_refresh,
         min_interval: config.jwks_min_interval,
