@@ -73,7 +73,7 @@ torture: setup ## All of Rowcast under seeded faults, and whether each promise w
 	cargo build --workspace --bins
 	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
 
-bench-hostile: build ## 2,000 clients beside each attack, and quiet (SECONDS=30 ATTACKS=name,name; about half an hour)
+bench-hostile: build ## 2,000 clients beside each attack, and quiet (SECONDS=30 ATTACKS=name,name; about 35 minutes)
 	cargo build --release -p rowcast-generator -p rowcast-attacks
 	@SECONDS_EACH=$(or $(SECONDS),30) ATTACKS=$(ATTACKS) loadtest/bench-hostile.sh
 
