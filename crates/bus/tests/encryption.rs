@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rowcast_bus::{BusConfig, BusError, ClientFiles, Keys, PublishLink, ReadLink, Retention, subscribe};
 use rowcast_protocol::RoomName;
-use rowcast_sandbox::{Authority, Folder, Issued, Leaf, Link, Proxy, Redis, RedisOptions, ServerTls};
+use rowcast_sandbox::{Authority, Folder, Issued, Leaf, Link, Proxy, Redis, RedisOptions};
 
 /// A server that takes clients with a certificate of its authority's, and nobody else.
 struct Secured {
@@ -21,12 +21,9 @@ impl Secured {
     async fn start() -> Result<Self> {
         let folder = Folder::new("encryption")?;
         let authority = Authority::new("an authority of our own")?;
-        let ca = authority.write_own(folder.path(), "ca")?;
-        let identity =
-            authority.write(folder.path(), "server", &Leaf::server(&["localhost", "127.0.0.1"]))?;
+        let (ca, tls) = authority.write_server(folder.path(), &["localhost", "127.0.0.1"])?;
         let client = authority.write(folder.path(), "client", &Leaf::client("rowcast"))?;
-        let tls = Some(ServerTls { identity, client_ca: Some(ca.clone()) });
-        let redis = Redis::start(RedisOptions { tls, ..RedisOptions::default() }).await?;
+        let redis = Redis::start(RedisOptions { tls: Some(tls), ..RedisOptions::default() }).await?;
         let files = ClientFiles { ca: Some(ca), cert: Some(client.cert), key: Some(client.key) };
         Ok(Self { redis, authority, files, folder, shown: 0 })
     }

@@ -6,7 +6,7 @@ mod support;
 use std::{path::Path, process::Output, time::Duration};
 
 use rowcast_sandbox::{
-    Authority, Folder, Leaf, Postgres, PostgresOptions, Redis, RedisOptions, ServerTls, http_get, wait_for,
+    Authority, Folder, Leaf, Postgres, PostgresOptions, Redis, RedisOptions, http_get, wait_for,
 };
 use support::{rowcast, service::start, text};
 
@@ -51,10 +51,9 @@ impl Secured {
         let folder = Folder::new("secured").expect("a folder");
         let at = folder.path();
         let authority = Authority::new("an authority of our own").expect("an authority");
-        let ca = authority.write_own(at, "ca").expect("a file");
-        let identity = authority.write(at, "server", &Leaf::server(&["localhost"])).expect("a certificate");
+        let (ca, tls) = authority.write_server(at, &["localhost"]).expect("certificates");
+        let tls = Some(tls);
         let client = authority.write(at, "client", &Leaf::client("operator")).expect("a certificate");
-        let tls = Some(ServerTls { identity, client_ca: Some(ca.clone()) });
         let access = ["hostssl all operator 127.0.0.1/32 cert", "host all operator 127.0.0.1/32 reject"];
         let options = PostgresOptions {
             tls: tls.clone(),

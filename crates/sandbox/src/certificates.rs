@@ -119,6 +119,17 @@ impl Authority {
         fs::write(&path, &self.certificate).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
     }
+
+    /// Writes to a folder what a server of these hosts is given that takes clients of this authority's and nobody else's.
+    /// With it comes the file of the authority's own certificate, `ca.crt`.
+    ///
+    /// # Errors
+    /// When a host's name is none; those of the file system.
+    pub fn write_server(&self, folder: &Path, hosts: &[&str]) -> Result<(PathBuf, ServerTls)> {
+        let ca = self.write_own(folder, "ca")?;
+        let identity = self.write(folder, "server", &Leaf::server(hosts))?;
+        Ok((ca.clone(), ServerTls { identity, client_ca: Some(ca) }))
+    }
 }
 
 impl Issued {

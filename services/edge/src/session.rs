@@ -45,6 +45,9 @@ const BEHIND: Duration = Duration::from_secs(5);
 /// How long a client whose token was revoked may take to answer the close, at most: it is to be gone within a second.
 const REVOKED_CLOSING: Duration = Duration::from_millis(500);
 
+/// What a client is told that refreshes before it is in.
+pub const REFRESH_TOO_EARLY: &str = "sign in and wait for the welcome before refreshing";
+
 /// How early a client hears that its token ends.
 const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
@@ -364,7 +367,7 @@ impl Session {
             Some(_) if self.phase == Phase::Open => {
                 (CloseCode::NotAllowed, "a refresh must be for the same subject")
             }
-            _ => (CloseCode::Malformed, "sign in and wait for the welcome before refreshing"),
+            _ => (CloseCode::Malformed, REFRESH_TOO_EARLY),
         };
         self.close(fault.0, fault.1, now);
         false

@@ -10,7 +10,27 @@ use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{EventId, Offset, Record, RecordKind, RoomName, StreamId};
 use rowcast_sandbox::wait_for;
 use serde_json::json;
-use support::{Client, LIMIT, Leader, Stage, patient};
+use support::{Client, Edge, LIMIT, Leader, Stage, patient};
+
+/// A client that has had one event of its room.
+struct Scene {
+    stage: Stage,
+    edge: Edge,
+    leader: Leader,
+    client: Client,
+}
+
+impl Scene {
+    async fn new() -> Result<Self> {
+        let mut stage = Stage::new().await?;
+        let edge = stage.edge(&[]).await?;
+        let mut leader = stage.leader().await?;
+        let (mut client, welcome) = edge.join(json!("shop"), json!({})).await?;
+        client.live_from(&welcome).await?;
+        goes_on(&mut leader, &mut client, 1).await?;
+        Ok(Self { stage, edge, leader, client })
+    }
+}
 
 /// The next event that is appended arrives, and nothing before it.
 async fn goes_on(leader: &mut Leader, client: &mut Client, number: u64) -> Result<()> {
@@ -29,12 +49,7 @@ fn forged(stream: StreamId, offset: Offset) -> Vec<u8> {
 
 #[tokio::test]
 async fn nonsense_in_every_channel_stops_nothing() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let edge = stage.edge(&[]).await?;
-    let mut leader = stage.leader().await?;
-    let (mut client, welcome) = edge.join(json!("shop"), json!({})).await?;
-    client.live_from(&welcome).await?;
-    goes_on(&mut leader, &mut client, 1).await?;
+    let Scene { stage, edge, mut leader, mut client } = Scene::new().await?;
     let keys = Keys::new("rowcast", "default");
     let mut stranger = patient(&stage.redis).await?;
     let valid = forged(StreamId::first(7), Offset(1));
@@ -68,12 +83,7 @@ async fn nonsense_in_every_channel_stops_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_record_that_does_not_stand_in_the_log_reaches_nobody() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let edge = stage.edge(&[]).await?;
-    let mut leader = stage.leader().await?;
-    let (mut client, welcome) = edge.join(json!("shop"), json!({})).await?;
-    client.live_from(&welcome).await?;
-    goes_on(&mut leader, &mut client, 1).await?;
+    let Scene { stage, edge: _edge, mut leader, mut client } = Scene::new().await?;
     let room = RoomName::parse("shop")?;
     let keys = Keys::new("rowcast", "default");
     let mut stranger = patient(&stage.redis).await?;

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rowcast_sandbox::{
-    Authority, Folder, Identity, Issued, Leaf, Postgres, PostgresOptions, ServerTls, wait_for,
-};
+use rowcast_sandbox::{Authority, Folder, Identity, Issued, Leaf, Postgres, PostgresOptions, wait_for};
 use rowcast_store::{Session, SessionOptions, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,10 +23,8 @@ impl Secured {
     async fn start() -> Result<Self> {
         let folder = Folder::new("encryption")?;
         let authority = Authority::new("an authority of our own")?;
-        let ca = authority.write_own(folder.path(), "ca")?;
-        let identity =
-            authority.write(folder.path(), "server", &Leaf::server(&["localhost", "127.0.0.1"]))?;
-        let tls = Some(ServerTls { identity, client_ca: Some(ca.clone()) });
+        let (ca, tls) = authority.write_server(folder.path(), &["localhost", "127.0.0.1"])?;
+        let tls = Some(tls);
         let access = [
             "hostssl all by_certificate 127.0.0.1/32 cert",
             "host all by_certificate 127.0.0.1/32 reject",

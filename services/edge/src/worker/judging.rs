@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Connection, Worker, now};
 use crate::auth::{Judged, TokenFault, Verdict};
 use crate::limits::Limit;
-use crate::session::Now;
+use crate::session::{Now, REFRESH_TOO_EARLY};
 
 /// The time in which refreshes of one socket are counted.
 const REFRESH_WINDOW: Duration = Duration::from_secs(60);
@@ -126,10 +126,7 @@ impl Worker {
                 connection.judging.replace(Some(Judging { verdict, purpose: Purpose::Refresh }));
                 connection.wake();
             }
-            Verdict::Waiting(_) => {
-                let reason = "sign in and wait for the welcome before refreshing";
-                self.close(connection, CloseCode::Malformed, reason, now);
-            }
+            Verdict::Waiting(_) => self.close(connection, CloseCode::Malformed, REFRESH_TOO_EARLY, now),
         }
     }
 
