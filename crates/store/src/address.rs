@@ -24,19 +24,12 @@ impl FromStr for Mode {
     type Err = StoreError;
 
     fn from_str(text: &str) -> Result<Self, StoreError> {
-        Ok(match text {
-            "disable" => Self::Disable,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            "allow" => {
-                return Err(StoreError::Parameter("sslmode=allow is not supported; use prefer".into()));
-            }
-            other => {
-                let known = "disable, prefer, require, verify-ca and verify-full";
-                return Err(StoreError::Parameter(format!("sslmode={other} is not one of {known}")));
-            }
+        if text == "allow" {
+            return Err(StoreError::Parameter("sslmode=allow is not supported; use prefer".into()));
+        }
+        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            StoreError::Parameter(format!("sslmode={text} is not one of {known}"))
         })
     }
 }
@@ -134,6 +127,8 @@ fn effective(mode: Option<Mode>, files: &mut ClientFiles) -> Result<Mode, StoreE
 }
 
 impl Mode {
+    const ALL: [Self; 5] = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+
     fn name(self) -> &'static str {
         match self {
             Self::Disable => "disable",
