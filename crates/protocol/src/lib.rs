@@ -15,6 +15,7 @@ pub mod position;
 pub mod record;
 pub mod report;
 pub mod revocations;
+pub mod socketio;
 pub mod timestamp;
 
 pub use client::{ClientMessage, MalformedMessage};
