@@ -199,15 +199,15 @@ MUTANTS = [
     Mutant(
         "requests: what follows an upgrade is frames",
         SERVER,
-        "Socket::new(stream, &received,",
+        "Socket::new(stream, received,",
         "Socket::new(stream, &received[received.len()..],",
         hostile("requests::what_is_sent_behind_an_upgrade"),
     ),
     Mutant(
         "requests: a path is exactly that of sockets",
         SERVER,
-        'if request.path().strip_prefix(config.base_path.as_str()) != Some("/ws") {',
-        'if !request.path().ends_with("/ws") {',
+        'if path.strip_prefix(config.base_path.as_str()) == Some("/ws") {',
+        'if path.ends_with("/ws") {',
         hostile("requests::paths_that_only_look"),
     ),
     Mutant(
@@ -261,7 +261,7 @@ MUTANTS = [
     ),
     Mutant(
         "floods: whoever breaks off leaves nothing behind",
-        SOCKET,
+        "services/edge/src/socket/native.rs",
         "            worker.disconnect(&self.connection);\n",
         "            let _ = &mut worker;\n",
         hostile("floods::storms"),

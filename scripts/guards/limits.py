@@ -28,8 +28,8 @@ MUTANTS = [
     Mutant(
         "pending: a socket carries nobody before it has signed in",
         WORKER,
-        "self.open(Transport::WebSocket, caller, self.limits, now);",
-        "self.open(Transport::WebSocket, Caller { place: caller.place.inspect(|place| place.carries()), ..caller }, self.limits, now);",
+        "self.open(Transport::WebSocket, caller, self.limits, now());",
+        "self.open(Transport::WebSocket, Caller { place: caller.place.inspect(|place| place.carries()), ..caller }, self.limits, now());",
         LIMITS,
     ),
     Mutant(

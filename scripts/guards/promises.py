@@ -131,7 +131,7 @@ MUTANTS = [
     ),
     Mutant(
         "pages: who is owed a resync keeps its cursor until it has it",
-        "services/edge/src/http/reach.rs",
+        "services/edge/src/reach.rs",
         "if *resumed || place.cursor.is_none() {",
         "if true {",
         PAGES,

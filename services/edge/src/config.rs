@@ -1,5 +1,7 @@
 //! The edge's configuration. Each field's comment is its manual.
 
+mod socketio;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +19,7 @@ use crate::http::origins::Origins;
 use crate::limits::LimitsConfig;
 use crate::limits::inbound::InboundLimits;
 use crate::limits::rate::Rate;
+pub use socketio::{PayloadShape, SocketIoConfig};
 
 /// Everything that an edge reads.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
@@ -107,7 +110,9 @@ pub struct EdgeConfig {
     pub listen: String,
     /// TLS on it.
     pub tls: EdgeTlsConfig,
-    /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws` and `/v1/events`, such as `/realtime`; empty.
+    /// Clients of Socket.IO.
+    pub socketio: SocketIoConfig,
+    /// `ROWCAST_EDGE__BASE_PATH`: a path before `/ws`, `/v1/events` and `/socket.io/`, such as `/realtime`; empty.
     pub base_path: String,
     /// `ROWCAST_EDGE__WORKERS`: threads that serve sockets, `0` by default; 0 takes one a core.
     pub workers: usize,
@@ -226,6 +231,7 @@ impl Default for EdgeConfig {
         Self {
             listen: "0.0.0.0:8080".to_owned(),
             tls: EdgeTlsConfig::default(),
+            socketio: SocketIoConfig::default(),
             base_path: String::new(),
             workers: 0,
             max_connections: 20_000,
@@ -336,6 +342,7 @@ impl EdgeConfig {
             self.message_rate == 0 || self.message_burst > 0,
             "edge.message_burst must be at least 1"
         );
+        self.socketio.validate()?;
         self.tls.certificate()?;
         let every = self.tls.reload_interval;
         anyhow::ensure!(!every.is_zero(), "edge.tls.reload_interval must be more than 0s");

@@ -1,11 +1,13 @@
 //! An event as this edge holds it: its frame, encoded once, shared by every socket that gets it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rowcast_protocol::frame::{self, ServerFrame};
 use rowcast_protocol::{Cursor, Generation, Micros, Offset, Record, RecordKind, RoomName, StreamId};
 
+use crate::socketio::Settings;
+use crate::socketio::frames::EventFrames;
 use crate::wire;
 
 /// One entry of a room's history.
@@ -27,6 +29,8 @@ pub struct Event {
     pub occurred_at: Micros,
     frame: Bytes,
     header: usize,
+    /// As clients of Socket.IO get it, once there was one.
+    socketio: OnceLock<EventFrames>,
 }
 
 impl Event {
@@ -52,6 +56,7 @@ impl Event {
             event_type: record.event_type.into(),
             header,
             frame,
+            socketio: OnceLock::new(),
         })
     }
 
@@ -63,6 +68,11 @@ impl Event {
     /// The whole WebSocket frame.
     pub fn websocket_frame(&self) -> &Bytes {
         &self.frame
+    }
+
+    /// What clients of Socket.IO get, made for the first of them. All of an edge have the same settings.
+    pub fn socketio(&self, settings: &Settings) -> &EventFrames {
+        self.socketio.get_or_init(|| EventFrames::compose(self, settings))
     }
 
     /// The frame's JSON text.

@@ -23,7 +23,8 @@ use crate::limits::{Limit, Limits};
 use crate::metrics::Metrics;
 use crate::room::RoomLimits;
 use crate::server::{self, ServerConfig, Shared};
-use crate::session::SessionLimits;
+use crate::session::{Pings, SessionLimits};
+use crate::socketio;
 use crate::worker::ToHub;
 
 /// How long parts may take to end once every socket is gone.
@@ -122,6 +123,33 @@ fn hub_config(config: &Config) -> HubConfig {
     }
 }
 
+fn sessions(config: &Config) -> SessionLimits {
+    SessionLimits {
+        sign_in: config.edge.sign_in_timeout,
+        heartbeat: config.edge.heartbeat,
+        pings: Pings::WhenSilent,
+        silence: Some(2 * config.edge.heartbeat),
+        queue_frames: config.edge.queue_frames,
+        queue_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
+        stalled: config.edge.stalled_timeout,
+        closing: Duration::from_secs(2),
+        refreshes: config.auth.max_refreshes,
+    }
+}
+
+fn socketio(config: &Config) -> Arc<socketio::Settings> {
+    let socketio = &config.edge.socketio;
+    let silence = Some(config.edge.heartbeat + socketio.ping_timeout);
+    Arc::new(socketio::Settings {
+        enabled: socketio.enabled,
+        namespaces: socketio.namespaces.clone(),
+        shape: socketio.shape(),
+        session: SessionLimits { pings: Pings::Always, silence, ..sessions(config) },
+        ping_timeout_ms: u64::try_from(socketio.ping_timeout.as_millis()).unwrap_or(u64::MAX),
+        max_message: config.edge.max_message,
+    })
+}
+
 fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -> anyhow::Result<Shared> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pending = {
@@ -134,18 +162,10 @@ fn shared(config: &Config, metrics: Arc<Metrics>, to_hub: mpsc::Sender<ToHub>) -
         limits,
         tls: None,
         config: Arc::new(ServerConfig {
+            socketio: socketio(config),
             workers: if config.edge.workers == 0 { cores } else { config.edge.workers },
             base_path: config.edge.base_path.clone(),
-            session: SessionLimits {
-                sign_in: config.edge.sign_in_timeout,
-                heartbeat: config.edge.heartbeat,
-                silence: Some(2 * config.edge.heartbeat),
-                queue_frames: config.edge.queue_frames,
-                queue_bytes: usize::try_from(config.edge.queue_size).unwrap_or(usize::MAX),
-                stalled: config.edge.stalled_timeout,
-                closing: Duration::from_secs(2),
-                refreshes: config.auth.max_refreshes,
-            },
+            session: sessions(config),
             max_message: usize::try_from(config.edge.max_message).unwrap_or(usize::MAX),
             addresses: config.edge.addresses()?,
             proxy_protocol: config.edge.proxy_protocol,

@@ -36,7 +36,10 @@ use crate::hub::CHANNEL;
 use crate::limits::{Limits, Open};
 use crate::metrics::Metrics;
 use crate::session::SessionLimits;
-use crate::socket::Socket;
+use crate::socket::native::Native;
+use crate::socket::{Socket, Speech};
+use crate::socketio::handshake::{self, EngineFault};
+use crate::socketio::{self, Talk, Visitor};
 use crate::worker::{ToHub, Transport, Worker};
 
 /// How often a worker looks after its sessions: deadlines, pings, expiries, drain.
@@ -66,6 +69,8 @@ pub struct ServerConfig {
     pub max_wait: Duration,
     /// Whether requests may bring their token in the URL.
     pub token_in_url: bool,
+    /// Clients of Socket.IO.
+    pub socketio: Arc<socketio::Settings>,
 }
 
 impl ServerConfig {
@@ -208,34 +213,74 @@ async fn upgrade(
 ) -> Result<(), std::io::Error> {
     let config = Arc::clone(&local.shared.config);
     let caller = local.shared.caller(request.peer_addr(), &request.head().headers, request.conn_data());
-    let (mut answer, open) = answer(&local.shared, &request, &caller);
+    let (mut answer, entered) = answer(&local.shared, &request, &caller);
     let status = answer.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     local.shared.metrics.handshake(status.as_u16());
-    let _open = open.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS);
+    let entered = entered.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS);
     respond(&mut framed, answer).await?;
-    if status != StatusCode::SWITCHING_PROTOCOLS {
-        return framed.close().await;
-    }
-    let connection = local.worker.borrow_mut().connect(token(&request.head().headers).as_deref(), caller);
-    drop(request);
-    let (worker, limits) = (Rc::clone(&local.worker), Arc::clone(&local.shared.limits));
+    let Some((way, _open)) = entered else { return framed.close().await };
+    let worker = Rc::clone(&local.worker);
     let (stream, received) = framed.into_parts().io.into_stream();
-    let socket = Socket::new(stream, &received, config.max_message, connection, worker, limits);
-    let code = socket.run().await;
-    local.shared.metrics.closed(Transport::WebSocket, code);
+    match way {
+        Way::Native => {
+            let token = token(&request.head().headers);
+            drop(request);
+            let connection = worker.borrow_mut().connect(token.as_deref(), caller);
+            carry(&local.shared, stream, &received, way, Native::new(connection, worker)).await;
+        }
+        Way::SocketIo => {
+            let token = http::bearer(&request.head().headers).map(str::to_owned);
+            drop(request);
+            let (settings, limits) = (Arc::clone(&config.socketio), Arc::clone(&local.shared.limits));
+            let talk = Talk::new(settings, worker, limits, Visitor { caller, token });
+            carry(&local.shared, stream, &received, way, talk).await;
+        }
+    }
     Ok(())
 }
 
-/// The answer to a handshake, and the client that is counted where it is a good one.
-fn answer(shared: &Shared, request: &Request, caller: &Caller) -> (Response<String>, Option<Open>) {
+/// What is spoken over a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Native,
+    SocketIo,
+}
+
+impl Way {
+    /// By a request's path; none where nothing is spoken.
+    fn of(config: &ServerConfig, path: &str) -> Option<Self> {
+        if path.strip_prefix(config.base_path.as_str()) == Some("/ws") {
+            return Some(Self::Native);
+        }
+        let socketio = config.socketio.enabled && handshake::is_here(path, &config.base_path);
+        socketio.then_some(Self::SocketIo)
+    }
+
+    fn transport(self) -> Transport {
+        match self {
+            Self::Native => Transport::WebSocket,
+            Self::SocketIo => Transport::SocketIo,
+        }
+    }
+}
+
+/// Carries a socket to its end.
+async fn carry<S: Speech + Unpin>(shared: &Shared, stream: Stream, received: &[u8], way: Way, speech: S) {
+    let limits = Arc::clone(&shared.limits);
+    let code = Socket::new(stream, received, shared.config.max_message, speech, limits).run().await;
+    shared.metrics.closed(way.transport(), code);
+}
+
+/// The answer to a handshake, and where it is a good one, what is to be spoken and the client that is counted.
+fn answer(shared: &Shared, request: &Request, caller: &Caller) -> (Response<String>, Option<(Way, Open)>) {
     let judgement = shared.config.origins.judge(&request.head().headers);
     let refusal = match judgement {
         Judgement::Refused => Refusal::Origin,
         _ => match enter(shared, request, caller) {
-            Ok(open) => return (handshake(request), Some(open)),
+            Ok((way, open)) => return (upgraded(request, way), Some((way, open))),
             Err(refusal) => refusal,
         },
     };
@@ -248,13 +293,19 @@ fn answer(shared: &Shared, request: &Request, caller: &Caller) -> (Response<Stri
     (response, None)
 }
 
-fn enter(shared: &Shared, request: &Request, caller: &Caller) -> Result<Open, Refusal> {
+fn enter(shared: &Shared, request: &Request, caller: &Caller) -> Result<(Way, Open), Refusal> {
     let config = &shared.config;
-    if request.path().strip_prefix(config.base_path.as_str()) != Some("/ws") {
+    let Some(way) = Way::of(config, request.path()) else {
         return Err(Refusal::NotFound(config.base_path.clone()));
+    };
+    let engine = way == Way::SocketIo;
+    if engine {
+        let query = request.uri().query().unwrap_or_default();
+        handshake::judge(request.method(), query).map_err(Refusal::Engine)?;
     }
     if let Err(error) = ws::verify_handshake(request.head()) {
-        return Err(Refusal::Malformed(error.to_string().into()));
+        let malformed = Refusal::Malformed(error.to_string().into());
+        return Err(if engine { Refusal::Engine(EngineFault::Request) } else { malformed });
     }
     // What follows would be a body to a proxy, and frames to this edge.
     if [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
@@ -264,12 +315,12 @@ fn enter(shared: &Shared, request: &Request, caller: &Caller) -> Result<Open, Re
         return Err(Refusal::Malformed("a request for an upgrade has no body".into()));
     }
     shared.limits.knock(caller.address, Instant::now()).map_err(Refusal::Limit)?;
-    shared.limits.enter(caller.address).map_err(Refusal::Limit)
+    shared.limits.enter(caller.address).map(|open| (way, open)).map_err(Refusal::Limit)
 }
 
-fn handshake(request: &Request) -> Response<String> {
+fn upgraded(request: &Request, way: Way) -> Response<String> {
     let mut response = ws::handshake_response(request.head());
-    if subprotocols(&request.head().headers).any(|name| name == SUBPROTOCOL) {
+    if way == Way::Native && subprotocols(&request.head().headers).any(|name| name == SUBPROTOCOL) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
     response

@@ -17,13 +17,24 @@ use crate::event::Event;
 use crate::light::Light;
 use crate::room::{Answer, Resume};
 
+/// When a session's client is pinged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pings {
+    /// When nothing was heard from it for as long as a heartbeat.
+    WhenSilent,
+    /// At every heartbeat, and before it has signed in too: where the client watches for them.
+    Always,
+}
+
 /// Bounds and times of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
     /// How long a client may take to sign in.
     pub sign_in: Duration,
-    /// A silent socket is pinged so often.
+    /// A socket is pinged so often.
     pub heartbeat: Duration,
+    /// When.
+    pub pings: Pings,
     /// One from which nothing is heard for so long is dead. None where a client has no way to be heard: what carries
     /// such a session finds out by itself when its client is gone.
     pub silence: Option<Duration>,
@@ -78,8 +89,8 @@ pub enum Outgoing {
     Cursor(Box<Placed>),
     /// Another frame's JSON text.
     Text(Bytes),
-    /// The answer to a refresh, as a frame's JSON text.
-    Refreshed(Bytes),
+    /// The answer to a refresh: where the client is in each room that it has now.
+    Refreshed(Box<Greeting>),
     /// How the light is, as a frame's JSON text. The newest alone waits in a queue.
     Status(Bytes),
     /// The frame's JSON text that tells of the close that follows.
@@ -92,7 +103,7 @@ pub enum Outgoing {
     Close(CloseCode, &'static str),
 }
 
-/// The welcome: where the client starts in each room, and whether it goes on from what it brought.
+/// Where the client starts in each room, and whether it goes on from what it brought, or had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
     /// The rooms.
@@ -110,16 +121,32 @@ pub struct Placed {
     json: Bytes,
 }
 
+impl Greeting {
+    /// The frame's JSON text.
+    pub fn json(&self) -> &str {
+        text_of(&self.json)
+    }
+}
+
+impl Placed {
+    /// The frame's JSON text.
+    pub fn json(&self) -> &str {
+        text_of(&self.json)
+    }
+}
+
+fn text_of(json: &[u8]) -> &str {
+    std::str::from_utf8(json).expect("frames are made from texts")
+}
+
 impl Outgoing {
     /// The frame's JSON text; none where it is not a frame of the protocol but a matter of what carries it.
     pub fn json(&self) -> Option<&[u8]> {
         match self {
             Self::Event(event) => Some(event.json()),
-            Self::Welcome(greeting) => Some(&greeting.json),
+            Self::Welcome(greeting) | Self::Refreshed(greeting) => Some(&greeting.json),
             Self::Resync(placed) | Self::Cursor(placed) => Some(&placed.json),
-            Self::Text(bytes) | Self::Refreshed(bytes) | Self::Status(bytes) | Self::Bye(bytes) => {
-                Some(bytes)
-            }
+            Self::Text(bytes) | Self::Status(bytes) | Self::Bye(bytes) => Some(bytes),
             Self::Ping | Self::Pong(_) | Self::Close(..) => None,
         }
     }
@@ -513,8 +540,8 @@ impl Session {
             let stands = |membership: &Membership| Cursor { offset: membership.told, ..membership.cursor };
             let rooms = self.room_welcomes(stands);
             let frame = ServerFrame::Refreshed { expires_at: self.expires_at(), rooms, now: now.wall };
-            let text = frame.to_json();
-            self.push(Outgoing::Refreshed(text.into()));
+            let greeting = self.greeting(&frame, stands);
+            self.push(Outgoing::Refreshed(Box::new(greeting)));
         }
         // From here on these are rooms that the client has.
         for membership in &mut self.memberships {
@@ -533,9 +560,12 @@ impl Session {
             live: self.light.live,
             now: now.wall,
         };
-        let json = welcome.to_json().into();
-        let rooms = self.memberships.iter().map(|m| (m.room.clone(), m.start, m.resumed)).collect();
-        Outgoing::Welcome(Box::new(Greeting { rooms, json }))
+        Outgoing::Welcome(Box::new(self.greeting(&welcome, |membership| membership.start)))
+    }
+
+    fn greeting(&self, frame: &ServerFrame<'_>, cursor: impl Fn(&Membership) -> Cursor) -> Greeting {
+        let rooms = self.memberships.iter().map(|m| (m.room.clone(), cursor(m), m.resumed)).collect();
+        Greeting { rooms, json: frame.to_json().into() }
     }
 
     fn room_welcomes(&self, cursor: impl Fn(&Membership) -> Cursor) -> BTreeMap<&str, RoomWelcome> {
@@ -805,6 +835,7 @@ impl Session {
             Phase::SigningIn { until } if now.instant >= until => {
                 self.close(CloseCode::SignInTimeout, "no sign-in in time", now);
             }
+            Phase::SigningIn { .. } if self.limits.pings == Pings::Always => self.watch_life(now),
             Phase::Open | Phase::Joining => {
                 self.watch_expiry(now);
                 self.watch_life(now);
@@ -835,6 +866,14 @@ impl Session {
         }
     }
 
+    /// From when on the time to the next ping counts.
+    fn last_heartbeat(&self) -> Instant {
+        match self.limits.pings {
+            Pings::WhenSilent => self.last_received.max(self.last_ping),
+            Pings::Always => self.last_ping,
+        }
+    }
+
     fn watch_life(&mut self, now: Now) {
         let since = |moment: Instant| now.instant.saturating_duration_since(moment);
         if !self.queue.is_empty()
@@ -846,7 +885,7 @@ impl Session {
             && !self.is_congested()
         {
             self.close(CloseCode::TooSlow, "no sign of life", now);
-        } else if since(self.last_received.max(self.last_ping)) >= self.limits.heartbeat {
+        } else if since(self.last_heartbeat()) >= self.limits.heartbeat {
             self.last_ping = now.instant;
             self.push(Outgoing::Ping);
         }

@@ -1,15 +1,18 @@
-//! The driver of one WebSocket: bytes in, messages to the session; the session's queue out, many frames a write.
+//! The driver of one WebSocket: bytes in, messages to what is spoken over it ([`Speech`]); what that has to say out, many
+//! frames a write. What the messages mean is the speech's: Rowcast's own ([`native`]) or
+//! [Socket.IO's](crate::socketio).
 //!
 //! It runs inside the upgrade's future on the raw stream. An idle socket holds no buffers: what is read goes
 //! through a buffer that all sockets of the thread share, what is written are the shared frames themselves.
+
+pub mod native;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -18,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::inbound::Inbound;
 use crate::limits::{Limit, Limits};
-use crate::session::Outgoing;
-use crate::wire::{self, Decoder, Incoming};
-use crate::worker::{Connection, Worker, now};
+use crate::session::Now;
+use crate::wire::{Decoder, Incoming};
+use crate::worker::now;
 
 /// Frames that leave in one write.
 const FRAMES_A_WRITE: usize = 64;
@@ -41,18 +44,59 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
+/// What is spoken over a socket: what its messages mean, and what it has to say. When it is dropped, its sessions leave
+/// their rooms.
+pub trait Speech {
+    /// Notes who is to be woken when there is something to say.
+    fn set_waker(&mut self, waker: &Waker);
+
+    /// Goes on with what was waited for, such as a verdict on a token.
+    fn go_on(&mut self, context: &mut Context<'_>);
+
+    /// Names the client in logs.
+    fn name(&self) -> String;
+
+    /// Whether the client has had its time to answer the close.
+    fn is_over(&self, now: Now) -> bool;
+
+    /// Whether so much waits to be sent that nothing more should be read.
+    fn is_congested(&self) -> bool;
+
+    /// Whether a close is on its way.
+    fn is_closing(&self) -> bool;
+
+    /// Something was received, which proves life.
+    fn received(&mut self, now: Now);
+
+    /// A text message.
+    fn message(&mut self, text: &str);
+
+    /// A ping, to be answered with the same payload.
+    fn ping(&mut self, payload: Bytes);
+
+    /// Begins to close.
+    fn close(&mut self, code: CloseCode, reason: &'static str, now: Now);
+
+    /// Puts the frames of the next thing to say behind those that are there; false where there is nothing.
+    fn say(&mut self, frames: &mut VecDeque<Bytes>) -> bool;
+
+    /// Something was written.
+    fn wrote(&mut self, now: Now);
+
+    /// The code of the close that was said, if one was.
+    fn close_said(&self) -> Option<CloseCode>;
+}
+
 /// One socket.
-pub struct Socket<IO> {
+pub struct Socket<IO, S> {
     io: IO,
-    connection: Rc<Connection>,
-    worker: Rc<RefCell<Worker>>,
+    speech: S,
     decoder: Decoder,
     /// What was read may hold messages that have yet to be taken.
     unheard: bool,
     limits: Arc<Limits>,
     inbound: Inbound,
     writing: VecDeque<Bytes>,
-    close_written: Option<CloseCode>,
     ended: bool,
 }
 
@@ -65,28 +109,19 @@ enum Turn {
     End,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Speech + Unpin> Socket<IO, S> {
     /// A socket whose handshake is done; `received` came with it.
-    pub fn new(
-        io: IO,
-        received: &[u8],
-        max_message: usize,
-        connection: Rc<Connection>,
-        worker: Rc<RefCell<Worker>>,
-        limits: Arc<Limits>,
-    ) -> Self {
+    pub fn new(io: IO, received: &[u8], max_message: usize, speech: S, limits: Arc<Limits>) -> Self {
         let mut decoder = Decoder::new(max_message);
         decoder.feed(received);
         Self {
             io,
-            connection,
-            worker,
+            speech,
             decoder,
             unheard: !received.is_empty(),
             limits,
             inbound: Inbound::default(),
             writing: VecDeque::new(),
-            close_written: None,
             ended: false,
         }
     }
@@ -94,11 +129,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     /// Runs until the socket ends; the close code that was sent, if one was.
     pub async fn run(mut self) -> Option<CloseCode> {
         std::future::poll_fn(|context| self.poll(context)).await;
-        self.close_written
+        self.speech.close_said()
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.connection.set_waker(context.waker());
+        self.speech.set_waker(context.waker());
         let mut messages = MESSAGES_A_TURN;
         for _ in 0..READS_A_TURN {
             match self.turn(context, &mut messages) {
@@ -113,17 +148,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     }
 
     fn turn(&mut self, context: &mut Context<'_>, messages: &mut usize) -> Turn {
-        if self.connection.is_judging() {
-            self.worker.borrow_mut().poll_verdict(&self.connection, context);
-        }
+        self.speech.go_on(context);
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
+            tracing::debug!(session = self.speech.name(), %error, "the socket broke");
             return Turn::End;
         }
-        if self.connection.session.borrow().is_over(now()) || self.ended {
+        if self.speech.is_over(now()) || self.ended {
             return Turn::End;
         }
-        if self.connection.session.borrow().is_congested() {
+        if self.speech.is_congested() {
             return Turn::Wait;
         }
         if self.unheard {
@@ -134,7 +167,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Ok(0)) => Turn::End,
             Poll::Ready(Ok(received)) => {
-                self.connection.session.borrow_mut().received(now());
+                self.speech.received(now());
                 match self.inbound.bytes(self.limits.inbound(), received, Instant::now()) {
                     Ok(()) => self.take_messages(messages),
                     Err(limit) => self.refuse(limit),
@@ -142,7 +175,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
                 Turn::Again
             }
             Poll::Ready(Err(error)) => {
-                tracing::debug!(session = self.connection.session.borrow().name(), %error, "the socket broke");
+                tracing::debug!(session = self.speech.name(), %error, "the socket broke");
                 Turn::End
             }
         }
@@ -153,7 +186,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
             // Once this side closes, whatever comes is only waited for to end.
-            if !self.connection.session.borrow().is_closing() {
+            if !self.speech.is_closing() {
                 self.decoder.feed(buffer.filled());
                 self.unheard = true;
             }
@@ -163,16 +196,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
 
     /// Ends a socket that sends too much.
     fn refuse(&mut self, limit: Limit) {
-        let mut session = self.connection.session.borrow_mut();
-        if !session.is_closing() {
-            session.close(CloseCode::Limit, self.limits.reached(limit).reason(), now());
+        if !self.speech.is_closing() {
+            self.speech.close(CloseCode::Limit, self.limits.reached(limit).reason(), now());
         }
     }
 
     /// Takes so many messages, or all that are here; fewer where what waits to be sent is too much already.
     fn take_messages(&mut self, messages: &mut usize) {
-        while *messages > 0 && self.unheard && !self.connection.session.borrow().is_congested() {
-            if self.connection.session.borrow().is_closing() {
+        while *messages > 0 && self.unheard && !self.speech.is_congested() {
+            if self.speech.is_closing() {
                 self.unheard = false;
                 return;
             }
@@ -186,23 +218,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             }
             match taken {
                 Ok(None) => self.unheard = false,
-                Ok(Some(Incoming::Text(text))) => self.worker.borrow_mut().message(&self.connection, &text),
-                Ok(Some(Incoming::Ping(payload))) => {
-                    self.connection.session.borrow_mut().push(Outgoing::Pong(payload));
-                }
+                Ok(Some(Incoming::Text(text))) => self.speech.message(&text),
+                Ok(Some(Incoming::Ping(payload))) => self.speech.ping(payload),
                 Ok(Some(Incoming::Pong)) => {}
                 Ok(Some(Incoming::Close)) => {
-                    self.connection.session.borrow_mut().close(CloseCode::Normal, "", now());
+                    self.speech.close(CloseCode::Normal, "", now());
                     self.ended = true;
                 }
                 Err(code) => {
                     let reason = match code {
                         CloseCode::TooLarge => "the message is too large",
                         CloseCode::NotUtf8 => "text must be UTF-8",
-                        CloseCode::Malformed => "rowcast.v1 has no binary messages",
+                        CloseCode::Malformed => "binary messages are not taken here",
                         _ => "not a valid WebSocket frame",
                     };
-                    self.connection.session.borrow_mut().close(code, reason, now());
+                    self.speech.close(code, reason, now());
                 }
             }
         }
@@ -225,32 +255,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
-            let effects = self.connection.session.borrow_mut().wrote(now());
-            if !effects.is_empty() {
-                self.worker.borrow_mut().carry_out(&self.connection, effects);
-            }
+            self.speech.wrote(now());
         }
     }
 
     fn fill(&mut self) {
-        let mut session = self.connection.session.borrow_mut();
         let mut bytes: usize = self.writing.iter().map(Bytes::len).sum();
         while self.writing.len() < FRAMES_A_WRITE && bytes < BYTES_A_WRITE {
-            let Some(outgoing) = session.next_outgoing() else {
+            let there = self.writing.len();
+            if !self.speech.say(&mut self.writing) {
                 break;
-            };
-            let frame = match outgoing {
-                Outgoing::Event(event) => event.websocket_frame().clone(),
-                Outgoing::Ping => wire::ping_frame(),
-                Outgoing::Pong(payload) => wire::pong_frame(&payload),
-                Outgoing::Close(code, reason) => {
-                    self.close_written = Some(code);
-                    wire::close_frame(code, reason)
-                }
-                frame => wire::text_frame(frame.json().expect("everything else has a text")),
-            };
-            bytes += frame.len();
-            self.writing.push_back(frame);
+            }
+            bytes += self.writing.range(there..).map(Bytes::len).sum::<usize>();
         }
         // What a burst needed is given back; what one frame needs is not worth it.
         if self.writing.is_empty() && self.writing.capacity() > 8 {
@@ -266,15 +282,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
             }
             written -= frame.len();
             self.writing.pop_front();
-        }
-    }
-}
-
-/// However a socket ends, by a panic too, its session leaves its rooms.
-impl<IO> Drop for Socket<IO> {
-    fn drop(&mut self) {
-        if let Ok(mut worker) = self.worker.try_borrow_mut() {
-            worker.disconnect(&self.connection);
         }
     }
 }

@@ -181,7 +181,14 @@ pub fn space_for_header() -> Vec<u8> {
 /// Makes a text frame of a payload that stands behind [`space_for_header`], without copying it. Returns the frame
 /// and its header's length.
 pub fn text_frame_in_place(mut buffer: Vec<u8>) -> (Bytes, usize) {
-    let length = buffer.len() - LONGEST_HEADER;
+    let header = text_header(buffer.len() - LONGEST_HEADER);
+    let begin = LONGEST_HEADER - header.len();
+    buffer[begin..LONGEST_HEADER].copy_from_slice(&header);
+    (Bytes::from(buffer).slice(begin..), header.len())
+}
+
+/// The header of a text frame whose payload has so many bytes.
+pub fn text_header(length: usize) -> BytesMut {
     let mut header = BytesMut::with_capacity(LONGEST_HEADER);
     header.extend_from_slice(&[0x81]);
     match (u8::try_from(length), u16::try_from(length)) {
@@ -195,9 +202,7 @@ pub fn text_frame_in_place(mut buffer: Vec<u8>) -> (Bytes, usize) {
             header.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    let begin = LONGEST_HEADER - header.len();
-    buffer[begin..LONGEST_HEADER].copy_from_slice(&header);
-    (Bytes::from(buffer).slice(begin..), header.len())
+    header
 }
 
 /// A text frame.

@@ -21,14 +21,15 @@ use rowcast_protocol::{ClientMessage, CloseCode, Micros, Revocations, RoomName, 
 use tokio::sync::mpsc;
 
 use crate::accept::Caller;
-use crate::auth::{Identity, Verifier};
+use crate::auth::{Identity, TokenFault, Verifier};
 use crate::event::Event;
 use crate::light::Light;
 use crate::limits::{Held, Limit, Limits};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Join};
 use crate::session::{Delivery, Effect, Now, Session, SessionLimits};
-use judging::{Judging, Refreshes, SignIn};
+pub use judging::SignIn;
+use judging::{Judging, Refreshes};
 
 /// Resyncs of one worker in a second, where a whole history is declared void; and over how long at most.
 const RESYNCS_A_SECOND: u32 = 500;
@@ -97,8 +98,10 @@ pub enum ToHub {
 /// What carries a session; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// A WebSocket.
+    /// A WebSocket that speaks Rowcast's own protocol.
     WebSocket,
+    /// A WebSocket that speaks Socket.IO.
+    SocketIo,
     /// Server-sent events: what the client has to say, it said in its request.
     EventStream,
     /// One answer to one request, which may wait for something to say.
@@ -110,9 +113,15 @@ impl Transport {
     pub fn label(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::SocketIo => "socketio",
             Self::EventStream => "sse",
             Self::Page => "page",
         }
+    }
+
+    /// Whether it is one of the sockets, which can be switched off.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::SocketIo)
     }
 }
 
@@ -132,6 +141,8 @@ pub struct Connection {
     /// When it is to be sent to polling.
     polls_at: Cell<Option<Instant>>,
     judging: RefCell<Option<Judging>>,
+    /// Why its token lets nobody in, once it was judged so.
+    fault: Cell<Option<TokenFault>>,
     refreshes: Cell<Refreshes>,
 }
 
@@ -141,6 +152,13 @@ impl Connection {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Why its token does not let its client in, or no longer.
+    pub fn fault(&self) -> TokenFault {
+        let revoked = self.session.borrow().is_revoked();
+        let ended = if revoked { TokenFault::Revoked } else { TokenFault::Expired };
+        self.fault.get().unwrap_or(ended)
     }
 
     /// Notes whom to wake.
@@ -225,10 +243,9 @@ impl Worker {
 
     /// A new socket, with the token if the handshake brought one.
     pub fn connect(&mut self, token: Option<&str>, caller: Caller) -> Rc<Connection> {
-        let now = now();
-        let connection = self.open(Transport::WebSocket, caller, self.limits, now);
+        let connection = self.open(Transport::WebSocket, caller, self.limits, now());
         if let Some(token) = token {
-            self.sign_in(&connection, token, SignIn::default(), now);
+            self.sign_in(&connection, token, SignIn::default());
         }
         connection
     }
@@ -249,7 +266,8 @@ impl Worker {
         Ok(connection)
     }
 
-    fn open(
+    /// Somebody who has yet to sign in.
+    pub fn open(
         &mut self,
         transport: Transport,
         caller: Caller,
@@ -269,6 +287,7 @@ impl Worker {
             held: RefCell::new(None),
             polls_at: Cell::new(None),
             judging: RefCell::new(None),
+            fault: Cell::new(None),
             refreshes: Cell::default(),
         });
         self.connections.insert(key, Rc::clone(&connection));
@@ -281,7 +300,12 @@ impl Worker {
         self.draining.is_some()
     }
 
-    /// The socket is gone.
+    /// Counts a sign-in that brought no token to be judged.
+    pub fn no_token(&self) {
+        self.metrics.sign_in("missing");
+    }
+
+    /// The client is gone.
     pub fn disconnect(&mut self, connection: &Rc<Connection>) {
         if self.connections.remove(&connection.key).is_none() {
             return;
@@ -306,7 +330,7 @@ impl Worker {
                 if connection.session.borrow().is_signing_in() && !connection.is_judging() =>
             {
                 let asks = SignIn { resume: auth.resume, types: auth.types, report: auth.report };
-                self.sign_in(connection, &auth.token, asks, now);
+                self.sign_in(connection, &auth.token, asks);
             }
             Ok(ClientMessage::Auth(_)) => {
                 self.close(
@@ -316,7 +340,7 @@ impl Worker {
                     now,
                 );
             }
-            Ok(ClientMessage::Refresh { token }) => self.refresh(connection, &token, now),
+            Ok(ClientMessage::Refresh { token }) => self.refresh(connection, &token),
             Err(error) => {
                 tracing::debug!(session = connection.session.borrow().name(), %error, "malformed message");
                 self.close(connection, CloseCode::Malformed, "not a message of rowcast.v1", now);

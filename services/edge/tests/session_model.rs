@@ -14,7 +14,7 @@ use rowcast_edge::auth::Identity;
 use rowcast_edge::event::Event;
 use rowcast_edge::light::Light;
 use rowcast_edge::room::{Answer, Resume, Source};
-use rowcast_edge::session::{Delivery, Effect, Now, Outgoing, Session, SessionLimits};
+use rowcast_edge::session::{Delivery, Effect, Now, Outgoing, Pings, Session, SessionLimits};
 use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{
     CloseCode, Cursor, EventId, Generation, Micros, Offset, Record, RecordKind, RoomName, StreamId,
@@ -26,6 +26,7 @@ const LIMITS: SessionLimits = SessionLimits {
     sign_in: Duration::from_secs(5),
     heartbeat: Duration::from_secs(25),
     silence: Some(Duration::from_secs(50)),
+    pings: Pings::WhenSilent,
     queue_frames: 6,
     queue_bytes: 10_000,
     stalled: Duration::from_secs(3_600),

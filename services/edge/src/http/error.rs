@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::auth::TokenFault;
 use crate::limits::Limit;
+use crate::socketio::handshake::EngineFault;
 
 /// Why a request gets no answer of the kind that it asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Refusal {
     Method,
     /// A WebSocket's path, and no handshake.
     NoUpgrade,
+    /// The path of Socket.IO, and not a handshake that can be served.
+    Engine(EngineFault),
 }
 
 impl Refusal {
@@ -44,7 +47,7 @@ impl Refusal {
         match self {
             Self::Token(TokenFault::NoRoom) | Self::NotAllowed | Self::Origin => StatusCode::FORBIDDEN,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Engine(_) => StatusCode::BAD_REQUEST,
             Self::Limit(limit) if !limit.is_the_edges() => StatusCode::TOO_MANY_REQUESTS,
             Self::Limit(_) | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -65,6 +68,7 @@ impl Refusal {
             Self::NotFound(_) => "not_found",
             Self::Method => "method",
             Self::NoUpgrade => "upgrade_required",
+            Self::Engine(_) => "engine_io",
         }
     }
 
@@ -84,9 +88,10 @@ impl Refusal {
             Self::NoUpgrade => {
                 "WebSockets are here, and this request asks for none; a proxy must pass on Upgrade and Connection"
             }
+            Self::Engine(fault) => fault.message(),
             Self::NotFound(base) => {
                 let text = format!(
-                    "nothing is here; WebSockets are at {base}/ws, with subprotocol {SUBPROTOCOL}, and events by HTTP at {base}/v1/events"
+                    "nothing is here; WebSockets are at {base}/ws, with subprotocol {SUBPROTOCOL}, events by HTTP at {base}/v1/events, and Socket.IO at {base}/socket.io/ where it is enabled"
                 );
                 return text.into();
             }
@@ -120,6 +125,9 @@ impl Refusal {
     /// The body.
     pub fn body(&self) -> String {
         let mut body = json!({ "error": self.code(), "message": self.message() });
+        if let Self::Engine(fault) = self {
+            body = json!({ "code": fault.code(), "message": fault.message(), "hint": fault.hint() });
+        }
         if let Self::NotFound(base) = self {
             body["base_path"] = Value::from(base.as_str());
             body["websocket"] = format!("{base}/ws").into();

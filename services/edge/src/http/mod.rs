@@ -6,7 +6,6 @@ pub mod ask;
 pub mod error;
 pub mod origins;
 pub mod page;
-pub mod reach;
 pub mod sse;
 
 use std::cell::RefCell;
@@ -24,13 +23,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::auth::Identity;
 use crate::limits::Open;
 use crate::metrics::Metrics;
+use crate::reach::Reach;
 use crate::server::Local;
 use crate::session::Outgoing;
+use crate::socketio::handshake::{self, EngineFault};
 use crate::worker::{Connection, Transport, Worker, now};
 use ask::Ask;
 use error::Refusal;
 use origins::{Judgement, Origins};
-use reach::Reach;
 
 /// What is served, and what is said everywhere else.
 pub fn routes(config: &mut web::ServiceConfig, local: &Local) {
@@ -50,10 +50,25 @@ pub fn routes(config: &mut web::ServiceConfig, local: &Local) {
             web::resource(format!("{base}/ws"))
                 .default_service(web::to(|| async { Refusal::NoUpgrade.response() })),
         )
+        .configure(|routes| engine_io(routes, local))
         .default_service(web::to(move || {
             let refusal = Refusal::NotFound(base.clone());
             async move { refusal.response() }
         }));
+}
+
+/// What asks for no WebSocket where clients of Socket.IO do.
+fn engine_io(config: &mut web::ServiceConfig, local: &Local) {
+    if !local.shared.config.socketio.enabled {
+        return;
+    }
+    for end in ["", "/"] {
+        let path = format!("{}{}{end}", local.shared.config.base_path, handshake::PATH);
+        config.service(web::resource(path).default_service(web::to(|request: HttpRequest| async move {
+            let judged = handshake::judge(request.method(), request.query_string());
+            Refusal::Engine(judged.err().unwrap_or(EngineFault::Request)).response()
+        })));
+    }
 }
 
 /// Judges the origin before anything else, and lets pages of allowed ones read every answer.

@@ -13,9 +13,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rowcast_protocol::CloseCode;
 use rowcast_protocol::frame::ServerFrame;
 
-use super::reach::Reach;
 use super::{Carried, Entered};
 use crate::metrics::Metrics;
+use crate::reach::Reach;
 use crate::session::Outgoing;
 use crate::worker::Transport;
 

@@ -41,11 +41,13 @@ pub enum Limit {
     Bytes,
     /// Refreshes of a socket's token.
     Refreshes,
+    /// Sign-ins of a socket that were refused.
+    SignIns,
 }
 
 impl Limit {
     /// Every one, for documentation and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connections,
         Self::Pending,
         Self::Address,
@@ -56,6 +58,7 @@ impl Limit {
         Self::Messages,
         Self::Bytes,
         Self::Refreshes,
+        Self::SignIns,
     ];
 
     /// A metric label, and what programs look at.
@@ -71,6 +74,7 @@ impl Limit {
             Self::Messages => "messages",
             Self::Bytes => "bytes",
             Self::Refreshes => "refreshes",
+            Self::SignIns => "sign_ins",
         }
     }
 
@@ -91,6 +95,7 @@ impl Limit {
             Self::Messages => "messages: too many frames in too short a time; send fewer",
             Self::Bytes => "bytes: too many bytes in too short a time; send less",
             Self::Refreshes => "refreshes: too many new tokens in too short a time; refresh less often",
+            Self::SignIns => "sign_ins: too many sign-ins of this socket were refused; connect anew",
         }
     }
 

@@ -1,19 +1,22 @@
 //! How much a socket does before others on its thread have their turn.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use rowcast_process::metrics::Metrics as Registry;
 use tokio::io::AsyncWriteExt;
 
+use super::native::Native;
 use super::*;
 use crate::accept::Caller;
 use crate::auth::Verifier;
 use crate::limits::LimitsConfig;
 use crate::metrics::Metrics;
-use crate::session::SessionLimits;
+use crate::session::{Pings, SessionLimits};
+use crate::worker::Worker;
 
 /// A socket whose client has sent a thousand pings, and a worker.
-fn flooded(io: tokio::io::DuplexStream) -> Socket<tokio::io::DuplexStream> {
+fn flooded(io: tokio::io::DuplexStream) -> Socket<tokio::io::DuplexStream, Native> {
     let registry = Registry::new("edge", "test").expect("a registry");
     let metrics = Arc::new(Metrics::new(&registry).expect("metrics"));
     // Without bounds on what is sent.
@@ -23,6 +26,7 @@ fn flooded(io: tokio::io::DuplexStream) -> Socket<tokio::io::DuplexStream> {
         sign_in: long,
         heartbeat: long,
         silence: None,
+        pings: Pings::WhenSilent,
         queue_frames: 100_000,
         queue_bytes: 100_000_000,
         stalled: long,
@@ -35,7 +39,7 @@ fn flooded(io: tokio::io::DuplexStream) -> Socket<tokio::io::DuplexStream> {
     let worker = Rc::new(RefCell::new(worker));
     let connection = worker.borrow_mut().connect(None, Caller::default());
     let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(1_000);
-    Socket::new(io, &pings, 64 * 1024, connection, worker, numbers)
+    Socket::new(io, &pings, 64 * 1024, Native::new(connection, worker), numbers)
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::auth::{Judged, Verifier};
 use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::room::{Answer, Source};
-use crate::session::{Outgoing, SessionLimits};
+use crate::session::{Outgoing, Pings, SessionLimits};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
@@ -45,6 +45,7 @@ impl Bench {
             sign_in: HOUR,
             heartbeat: HOUR,
             silence: None,
+            pings: Pings::WhenSilent,
             queue_frames: 100,
             queue_bytes: 100_000,
             stalled: HOUR,

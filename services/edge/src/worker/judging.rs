@@ -20,9 +20,12 @@ const REFRESH_WINDOW: Duration = Duration::from_secs(60);
 
 /// What a client says with its token.
 #[derive(Debug, Default)]
-pub(super) struct SignIn {
+pub struct SignIn {
+    /// How far it is in rooms.
     pub resume: BTreeMap<String, String>,
+    /// Only these types.
     pub types: Option<Vec<String>>,
+    /// What it counted.
     pub report: Option<Value>,
 }
 
@@ -81,9 +84,10 @@ impl Worker {
         judged
     }
 
-    pub(super) fn sign_in(&mut self, connection: &Rc<Connection>, token: &str, asks: SignIn, now: Now) {
+    /// Somebody who is not in brings a token.
+    pub fn sign_in(&mut self, connection: &Rc<Connection>, token: &str, asks: SignIn) {
         match self.judge(token) {
-            Verdict::Known(judged) => self.signed_in(connection, judged, asks, now),
+            Verdict::Known(judged) => self.signed_in(connection, judged, asks, now()),
             Verdict::Waiting(verdict) => {
                 let purpose = Purpose::SignIn(asks);
                 connection.judging.replace(Some(Judging { verdict, purpose }));
@@ -110,7 +114,9 @@ impl Worker {
         }
     }
 
-    pub(super) fn refresh(&mut self, connection: &Rc<Connection>, token: &str, now: Now) {
+    /// Somebody who is in brings a new token.
+    pub fn refresh(&mut self, connection: &Rc<Connection>, token: &str) {
+        let now = now();
         let mut refreshes = connection.refreshes.get();
         let may = refreshes.one_more(self.limits.refreshes, now.instant);
         connection.refreshes.set(refreshes);
@@ -163,6 +169,7 @@ impl Worker {
     }
 
     fn refuse(&mut self, connection: &Rc<Connection>, fault: TokenFault, now: Now) {
+        connection.fault.set(Some(fault));
         self.close(connection, fault.close_code(), fault.message(), now);
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rowcast_protocol::Switches;
 
-use super::{Connection, Transport, Worker, now};
+use super::{Connection, Worker, now};
 use crate::session::Now;
 
 /// Whom a socket is taken from, for the metric, and how soon it may come by polling: from one that was open, and in
@@ -31,7 +31,7 @@ impl Worker {
             return;
         }
         let now = now();
-        for connection in self.connections.values().filter(|one| one.transport == Transport::WebSocket) {
+        for connection in self.connections.values().filter(|one| one.transport.is_socket()) {
             if switches.websocket {
                 connection.polls_at.set(None);
             } else if connection.session.borrow().is_joining() {
@@ -45,7 +45,7 @@ impl Worker {
 
     /// Somebody has signed in. Where it may not stay, it is told so, and this is true.
     pub(super) fn turns_away(&self, connection: &Rc<Connection>, now: Now) -> bool {
-        let away = connection.transport == Transport::WebSocket && !self.switches.websocket;
+        let away = connection.transport.is_socket() && !self.switches.websocket;
         if away {
             self.send_to_polling(connection, SIGN_IN, now);
         }

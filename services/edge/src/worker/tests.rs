@@ -11,7 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::limits::LimitsConfig;
 use crate::room::{Resume, Source};
-use crate::session::Outgoing;
+use crate::session::{Outgoing, Pings};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
@@ -46,6 +46,7 @@ impl World {
             sign_in: Duration::from_secs(60),
             heartbeat: Duration::from_secs(60),
             silence: Some(Duration::from_secs(120)),
+            pings: Pings::WhenSilent,
             queue_frames: 8,
             queue_bytes: 10_000,
             stalled: Duration::from_secs(60),

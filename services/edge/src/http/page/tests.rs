@@ -10,15 +10,16 @@ use rowcast_protocol::{Cursor, EventId, Generation, Offset, Record, StreamId, Ty
 
 use super::*;
 use crate::auth::Identity;
-use crate::http::reach::Reach;
 use crate::light::Light;
+use crate::reach::Reach;
 use crate::room::{Answer, Resume, Source};
-use crate::session::{Effect, Now, Session};
+use crate::session::{Effect, Now, Pings, Session};
 
 const LIMITS: SessionLimits = SessionLimits {
     sign_in: Duration::from_secs(5),
     heartbeat: Duration::from_secs(25),
     silence: None,
+    pings: Pings::WhenSilent,
     queue_frames: 5,
     queue_bytes: 10_000,
     stalled: Duration::from_secs(3_600),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::accept::Caller;
 use crate::worker::ToWorker;
+use crate::worker::Transport;
 use crate::worker::bench::{Bench, HOUR, said, token};
 
 const OFF: Switches = Switches { websocket: false };

@@ -1,11 +1,12 @@
-//! Where a client that comes by HTTP stands in its rooms once it has what it was given: what it is to send back.
+//! Where a client stands in its rooms once it has what it was given, for those that send it back: by HTTP, and by
+//! Socket.IO.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use rowcast_protocol::{Cursor, RecordKind, RoomName, cursors};
 
-use crate::session::{Outgoing, Session};
+use crate::session::{Greeting, Outgoing, Session};
 
 /// The client's place in each of its rooms.
 #[derive(Debug)]
@@ -80,8 +81,26 @@ impl Reach {
         }
     }
 
+    /// The client has these rooms from now on. In new ones it stands nowhere yet.
+    pub fn has(&mut self, greeting: &Greeting) {
+        self.rooms.retain(|room, _| greeting.rooms.iter().any(|(named, _, _)| named == room));
+        for (room, _, _) in &greeting.rooms {
+            self.rooms.entry(room.clone()).or_default();
+        }
+    }
+
+    /// Whether the client has one room alone.
+    pub fn is_of_one_room(&self) -> bool {
+        self.rooms.len() == 1
+    }
+
+    /// Whether the client stands somewhere in the room, or has said that it does.
+    pub fn stands_in(&self, room: &RoomName) -> bool {
+        self.rooms.get(room).is_some_and(|place| place.cursor.is_some())
+    }
+
     /// The client stands here, and has to fetch anew or not.
-    fn place(&mut self, room: &RoomName, cursor: Cursor, anew: bool) {
+    pub fn place(&mut self, room: &RoomName, cursor: Cursor, anew: bool) {
         if let Some(place) = self.rooms.get_mut(room) {
             place.cursor = Some(Sent::At(cursor));
             place.resumed &= !anew;

@@ -1,0 +1,391 @@
+//! What a client of Socket.IO says over its socket, and what it is told: a session for each namespace that it is in, and one
+//! that waits as long as it is in none, so that its time to sign in is bounded.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use rowcast_protocol::client::MAX_RESUMED_ROOMS;
+use rowcast_protocol::filter::MAX_PATTERNS;
+use rowcast_protocol::socketio::{self, Auth, Emit, Packet};
+use rowcast_protocol::{CloseCode, cursors};
+
+use super::Settings;
+use super::frames::{self, packet};
+use super::refusal::Refusal;
+use super::seat::{After, Seat};
+use crate::accept::Caller;
+use crate::limits::{Limit, Limits};
+use crate::session::{Now, Outgoing};
+use crate::socket::Speech;
+use crate::wire;
+use crate::worker::{Connection, SignIn, Transport, Worker, now};
+
+/// CONNECTs of one socket that may be refused.
+const MOST_REFUSALS: u32 = 16;
+
+/// Answers of its own that may wait to be written before nothing more is read.
+const MOST_WAITING: usize = 64;
+
+/// The longest name of a connection that is to be recovered.
+const LONGEST_PID: usize = 64;
+
+/// Who comes.
+pub struct Visitor {
+    /// From where.
+    pub caller: Caller,
+    /// The token that the handshake brought, for CONNECTs that bring none.
+    pub token: Option<String>,
+}
+
+/// One client of Socket.IO.
+pub struct Talk {
+    settings: Arc<Settings>,
+    worker: Rc<RefCell<Worker>>,
+    limits: Arc<Limits>,
+    visitor: Visitor,
+    /// The session of a client that is in no namespace.
+    waiting: Option<Rc<Connection>>,
+    seats: Vec<Seat>,
+    /// Namespaces that were ended from here, for which packets may still be on their way.
+    ended: Vec<usize>,
+    refused: u32,
+    /// Answers that are none of a session's.
+    own: VecDeque<Bytes>,
+    opened: bool,
+    closing: Option<(CloseCode, &'static str)>,
+    closed: Option<CloseCode>,
+    waker: Option<Waker>,
+}
+
+impl Talk {
+    /// A client whose handshake is done.
+    pub fn new(
+        settings: Arc<Settings>,
+        worker: Rc<RefCell<Worker>>,
+        limits: Arc<Limits>,
+        visitor: Visitor,
+    ) -> Self {
+        let mut talk = Self {
+            settings,
+            worker,
+            limits,
+            visitor,
+            waiting: None,
+            seats: Vec::new(),
+            ended: Vec::new(),
+            refused: 0,
+            own: VecDeque::new(),
+            opened: false,
+            closing: None,
+            closed: None,
+            waker: None,
+        };
+        talk.waiting = Some(talk.open());
+        talk
+    }
+
+    fn open(&self) -> Rc<Connection> {
+        let caller = self.visitor.caller.clone();
+        let session = self.settings.session;
+        let connection = self.worker.borrow_mut().open(Transport::SocketIo, caller, session, now());
+        if let Some(waker) = &self.waker {
+            connection.set_waker(waker);
+        }
+        connection
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Rc<Connection>> {
+        self.seats.iter().map(|seat| &seat.connection).chain(&self.waiting)
+    }
+
+    fn seat(&self, namespace: &str) -> Option<usize> {
+        let place = self.settings.namespace(namespace)?;
+        self.seats.iter().position(|seat| seat.namespace == place)
+    }
+
+    fn answer(&mut self, text: &str) {
+        self.own.push_back(packet(text));
+    }
+
+    fn malformed(&mut self, reason: &'static str) {
+        self.close(CloseCode::Malformed, reason, now());
+    }
+
+    fn connect(&mut self, namespace: &str, auth: Auth) {
+        let Some(place) = self.settings.namespace(namespace) else {
+            return self.refuse(namespace, &Refusal::Namespace);
+        };
+        if self.seat(namespace).is_some() {
+            return self.malformed("the namespace is connected already");
+        }
+        if auth.types.as_ref().is_some_and(|types| types.len() > MAX_PATTERNS) {
+            return self.malformed("too many patterns in types");
+        }
+        let Some(token) = auth.token.as_deref().map(bare).or(self.visitor.token.as_deref()) else {
+            self.worker.borrow().no_token();
+            return self.refuse(namespace, &Refusal::NoToken);
+        };
+        self.ended.retain(|ended| *ended != place);
+        let resume = auth.offset.as_deref().map(brought).unwrap_or_default();
+        let connection = self.waiting.take().unwrap_or_else(|| self.open());
+        let seat =
+            Seat::new(place, Rc::clone(&connection), auth.pid.filter(|pid| is_pid(pid)), resume.clone());
+        let asks = SignIn { resume, types: auth.types, report: None };
+        self.worker.borrow_mut().sign_in(&connection, token, asks);
+        self.seats.push(seat);
+    }
+
+    fn refuse(&mut self, namespace: &str, refusal: &Refusal) {
+        self.answer(&refusal.packet(namespace));
+        self.count_refusal();
+    }
+
+    fn count_refusal(&mut self) {
+        self.refused += 1;
+        if self.refused >= MOST_REFUSALS {
+            let reason = self.limits.reached(Limit::SignIns).reason();
+            self.close(CloseCode::Limit, reason, now());
+        }
+    }
+
+    fn emitted(&mut self, namespace: &str, id: Option<u64>, name: &str, argument: Option<&str>) {
+        let Some(index) = self.seat(namespace).filter(|index| self.seats[*index].is_welcomed()) else {
+            return self.nobody(namespace);
+        };
+        match (name, id) {
+            ("ping", Some(id)) => self.answer(&socketio::ack(namespace, id, None)),
+            ("ping", None) => {
+                // With an argument: a client would keep the name for an offset.
+                let pong = Emit { name: "pong".into(), payload: "{}".into() };
+                self.own.push_back(frames::emit(namespace, &pong, None));
+            }
+            ("refresh", id) => match argument.and_then(socketio::refresh_token) {
+                Some(token) => {
+                    let seat = &mut self.seats[index];
+                    seat.acknowledge_refresh(id);
+                    let connection = Rc::clone(&seat.connection);
+                    self.worker.borrow_mut().refresh(&connection, bare(&token));
+                }
+                None => self.malformed("refresh takes an object with the token"),
+            },
+            // Applications emit what there was somebody for, once.
+            _ => {}
+        }
+    }
+
+    /// A packet for a namespace in which the client is not.
+    fn nobody(&mut self, namespace: &str) {
+        let place = self.settings.namespace(namespace);
+        if !place.is_some_and(|place| self.ended.contains(&place)) {
+            self.malformed("wait for the answer to CONNECT before anything else");
+        }
+    }
+
+    /// The client is in this namespace no more.
+    fn leave(&mut self, index: usize) {
+        let seat = self.seats.remove(index);
+        self.worker.borrow_mut().disconnect(&seat.connection);
+        if self.seats.is_empty() && self.waiting.is_none() {
+            let waiting = self.open();
+            // The client watches for pings, of which the next would come late.
+            waiting.session.borrow_mut().push(Outgoing::Ping);
+            self.waiting = Some(waiting);
+        }
+        if let Some(place) = &self.visitor.caller.place
+            && self.seats.iter().any(Seat::is_welcomed)
+        {
+            place.carries();
+        }
+    }
+
+    /// The last frames of the socket.
+    fn finish(&mut self, code: CloseCode, reason: &'static str, frames: &mut VecDeque<Bytes>) {
+        for seat in &mut self.seats {
+            let namespace = &self.settings.namespaces[seat.namespace];
+            seat.put_out(code, reason, namespace, frames);
+        }
+        frames.push_back(wire::close_frame(code, reason));
+        self.closed = Some(code);
+        let now = now();
+        for connection in self.connections() {
+            connection.session.borrow_mut().close(code, reason, now);
+        }
+    }
+
+    fn say_of_seat(&mut self, index: usize, outgoing: &Outgoing, frames: &mut VecDeque<Bytes>) {
+        let seat = &mut self.seats[index];
+        match seat.say(outgoing, &self.settings, frames) {
+            After::On => {}
+            After::Refused => {
+                self.leave(index);
+                self.count_refusal();
+            }
+            After::Ended => {
+                self.ended.push(seat.namespace);
+                self.leave(index);
+            }
+            After::Close(code, reason) => self.finish(code, reason, frames),
+        }
+    }
+
+    fn say_of_waiting(&mut self, outgoing: &Outgoing, frames: &mut VecDeque<Bytes>) {
+        match outgoing {
+            Outgoing::Ping => frames.push_back(packet(socketio::PING)),
+            Outgoing::Close(code, reason) => self.finish(*code, reason, frames),
+            // The close says it, to who is in no namespace.
+            _ => {}
+        }
+    }
+}
+
+impl Speech for Talk {
+    fn set_waker(&mut self, waker: &Waker) {
+        self.connections().for_each(|connection| connection.set_waker(waker));
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        for seat in self.seats.iter().filter(|seat| seat.connection.is_judging()) {
+            self.worker.borrow_mut().poll_verdict(&seat.connection, context);
+        }
+    }
+
+    fn name(&self) -> String {
+        let first = self.connections().next();
+        first.map_or_else(String::new, |connection| connection.session.borrow().name().to_owned())
+    }
+
+    fn is_over(&self, now: Now) -> bool {
+        self.connections().any(|connection| connection.session.borrow().is_over(now))
+    }
+
+    fn is_congested(&self) -> bool {
+        self.own.len() > MOST_WAITING
+            || self.connections().any(|connection| connection.session.borrow().is_congested())
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.is_some() || self.closed.is_some()
+    }
+
+    fn received(&mut self, now: Now) {
+        self.connections().for_each(|connection| connection.session.borrow_mut().received(now));
+    }
+
+    fn message(&mut self, text: &str) {
+        match Packet::parse(text) {
+            Ok(Packet::Alive | Packet::Ack { .. }) => {}
+            Ok(Packet::Close) => self.close(CloseCode::Normal, "", now()),
+            Ok(Packet::Connect { namespace, auth }) => self.connect(namespace, auth),
+            Ok(Packet::Disconnect { namespace }) => {
+                if let Some(index) = self.seat(namespace) {
+                    self.leave(index);
+                }
+            }
+            Ok(Packet::Event { namespace, id, name, argument }) => {
+                self.emitted(namespace, id, &name, argument);
+            }
+            Ok(Packet::Binary { namespace }) => match self.seat(namespace) {
+                Some(index) => {
+                    let mut session = self.seats[index].connection.session.borrow_mut();
+                    session.close(CloseCode::Malformed, "binary is not taken here", now());
+                }
+                None => self.nobody(namespace),
+            },
+            Err(error) => {
+                tracing::debug!(session = self.name(), %error, "malformed packet");
+                self.malformed("not a packet of Engine.IO 4 and Socket.IO 5");
+            }
+        }
+    }
+
+    fn ping(&mut self, payload: Bytes) {
+        self.own.push_back(wire::pong_frame(&payload));
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str, _: Now) {
+        if !self.is_closing() {
+            self.closing = Some((code, reason));
+        }
+    }
+
+    fn say(&mut self, frames: &mut VecDeque<Bytes>) -> bool {
+        if self.closed.is_some() {
+            return false;
+        }
+        if !std::mem::replace(&mut self.opened, true) {
+            let settings = &self.settings;
+            let interval = u64::try_from(settings.session.heartbeat.as_millis()).unwrap_or(u64::MAX);
+            let open = socketio::open(&self.name(), interval, settings.ping_timeout_ms, settings.max_message);
+            frames.push_back(packet(&open));
+            return true;
+        }
+        if let Some((code, reason)) = self.closing {
+            frames.extend(self.own.drain(..));
+            self.finish(code, reason, frames);
+            return true;
+        }
+        if let Some(answer) = self.own.pop_front() {
+            frames.push_back(answer);
+            return true;
+        }
+        let next = |connection: &Connection| connection.session.borrow_mut().next_outgoing();
+        let mut seats = self.seats.iter().enumerate();
+        if let Some((index, outgoing)) =
+            seats.find_map(|(index, seat)| Some((index, next(&seat.connection)?)))
+        {
+            self.say_of_seat(index, &outgoing, frames);
+            return true;
+        }
+        if let Some(outgoing) = self.waiting.as_deref().and_then(next) {
+            self.say_of_waiting(&outgoing, frames);
+            return true;
+        }
+        false
+    }
+
+    fn wrote(&mut self, now: Now) {
+        for connection in self.connections() {
+            let effects = connection.session.borrow_mut().wrote(now);
+            if !effects.is_empty() {
+                self.worker.borrow_mut().carry_out(connection, effects);
+            }
+        }
+    }
+
+    fn close_said(&self) -> Option<CloseCode> {
+        self.closed
+    }
+}
+
+/// However a socket ends, by a panic too, its sessions leave their rooms.
+impl Drop for Talk {
+    fn drop(&mut self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            self.connections().for_each(|connection| worker.disconnect(connection));
+        }
+    }
+}
+
+/// A token without the scheme that some put in front of it.
+fn bare(token: &str) -> &str {
+    let (scheme, rest) = token.split_once(' ').unwrap_or(("", token));
+    if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { token }
+}
+
+fn is_pid(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !text.is_empty() && text.len() <= LONGEST_PID && text.bytes().all(plain)
+}
+
+/// The cursors that an offset holds; none where no edge gave it out.
+fn brought(offset: &str) -> BTreeMap<String, String> {
+    let cursors = cursors::parse(offset).unwrap_or_default();
+    if cursors.len() > MAX_RESUMED_ROOMS { BTreeMap::new() } else { cursors }
+}
