@@ -232,7 +232,10 @@ async fn upgrade(
             carry(&local.shared, stream, &received, way, Native::new(connection, worker)).await;
         }
         Way::SocketIo => {
-            let token = http::bearer(&request.head().headers).map(str::to_owned);
+            let token = http::bearer(&request.head().headers).map(str::to_owned).or_else(|| {
+                let query = request.uri().query().filter(|_| config.token_in_url);
+                query.and_then(handshake::token)
+            });
             drop(request);
             let (settings, limits) = (Arc::clone(&config.socketio), Arc::clone(&local.shared.limits));
             let talk = Talk::new(settings, worker, limits, Visitor { caller, token });

@@ -76,7 +76,7 @@ pub struct AuthConfig {
     /// the way can then sign tokens.
     pub jwks_plain_http: bool,
     /// `ROWCAST_AUTH__TOKEN_IN_URL`: whether `GET /v1/events` takes the token as `?access_token=` too, for a browser's
-    /// EventSource, which can send no header; `false`. What is in a URL ends in logs.
+    /// EventSource, which can send no header, and a handshake of Socket.IO as `?token=`; `false`. What is in a URL ends in logs.
     pub token_in_url: bool,
 }
 

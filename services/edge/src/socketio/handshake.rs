@@ -71,12 +71,13 @@ pub fn is_here(path: &str, base: &str) -> bool {
 /// # Errors
 /// Why it is refused.
 pub fn judge(method: &Method, query: &str) -> Result<(), EngineFault> {
-    let (mut transport, mut version, mut session) = (None, None, None);
+    let (mut transport, mut version, mut session, mut token) = (None, None, None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let place = match &*name {
             "transport" => &mut transport,
             "EIO" => &mut version,
             "sid" => &mut session,
+            "token" => &mut token,
             _ => continue,
         };
         if place.replace(value).is_some() {
@@ -98,6 +99,12 @@ pub fn judge(method: &Method, query: &str) -> Result<(), EngineFault> {
     Ok(())
 }
 
+/// The token in a query, where clients of Socket.IO put it.
+pub fn token(query: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +118,10 @@ mod tests {
         assert_eq!(get("EIO=4&transport=websocket&sid=x"), Err(EngineFault::Session));
         assert_eq!(get("EIO=3&transport=websocket"), Err(EngineFault::Version));
         assert_eq!(get("transport=websocket"), Err(EngineFault::Version));
-        assert_eq!(get("EIO=4&transport=websocket&EIO=4"), Err(EngineFault::Request));
+        for twice in ["EIO=4&transport=websocket&EIO=4", "EIO=4&transport=websocket&token=x&token=y"] {
+            assert_eq!(get(twice), Err(EngineFault::Request));
+        }
+        assert_eq!(token("EIO=4&token=a%2Eb"), Some("a.b".to_owned()));
         assert_eq!(judge(&Method::POST, "EIO=4&transport=websocket"), Err(EngineFault::Method));
     }
 

@@ -163,15 +163,13 @@ impl Talk {
                 let pong = Emit { name: "pong".into(), payload: "{}".into() };
                 self.own.push_back(frames::emit(namespace, &pong, None));
             }
-            ("refresh", id) => match argument.and_then(socketio::refresh_token) {
-                Some(token) => {
-                    let seat = &mut self.seats[index];
-                    seat.acknowledge_refresh(id);
-                    let connection = Rc::clone(&seat.connection);
-                    self.worker.borrow_mut().refresh(&connection, bare(&token));
-                }
-                None => self.malformed("refresh takes an object with the token"),
-            },
+            // Without a token it is an application's own.
+            ("refresh", id) if let Some(token) = argument.and_then(socketio::refresh_token) => {
+                let seat = &mut self.seats[index];
+                seat.acknowledge_refresh(id);
+                let connection = Rc::clone(&seat.connection);
+                self.worker.borrow_mut().refresh(&connection, bare(&token));
+            }
             // Applications emit what there was somebody for, once.
             _ => {}
         }
