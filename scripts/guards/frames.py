@@ -11,6 +11,7 @@ def hostile(*names: str) -> list[str]:
 UNITS = ["-p", "rowcast-edge", "--lib", "--"]
 WIRE = "services/edge/src/wire.rs"
 SERVER = "services/edge/src/server.rs"
+UPGRADE = "services/edge/src/upgrade.rs"
 HEADS = "services/edge/src/accept/heads.rs"
 SESSION = "services/edge/src/session.rs"
 SOCKET = "services/edge/src/socket.rs"
@@ -93,7 +94,7 @@ MUTANTS = [
     ),
     Mutant(
         "frames: compression is not agreed to",
-        SERVER,
+        UPGRADE,
         "let mut response = ws::handshake_response(request.head());\n",
         'let mut response = ws::handshake_response(request.head());\n    response.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate"));\n',
         hostile("frames::compression"),
@@ -191,21 +192,21 @@ MUTANTS = [
     ),
     Mutant(
         "requests: an upgrade has no body",
-        SERVER,
+        UPGRADE,
         ".any(|name| request.head().headers.contains_key(name))",
         ".any(|name| request.head().headers.contains_key(name) && request.path().is_empty())",
         hostile("requests::an_upgrade_has_no_body"),
     ),
     Mutant(
         "requests: what follows an upgrade is frames",
-        SERVER,
+        UPGRADE,
         "Socket::new(stream, received,",
         "Socket::new(stream, &received[received.len()..],",
         hostile("requests::what_is_sent_behind_an_upgrade"),
     ),
     Mutant(
         "requests: a path is exactly that of sockets",
-        SERVER,
+        UPGRADE,
         'if path.strip_prefix(config.base_path.as_str()) == Some("/ws") {',
         'if path.ends_with("/ws") {',
         hostile("requests::paths_that_only_look"),

@@ -8,7 +8,7 @@ LIST = ["-p", "rowcast-edge", "--lib", "--", "http::origins"]
 MUTANTS = [
     Mutant(
         "origins: a socket of a page that is not on the list is refused",
-        "services/edge/src/server.rs",
+        "services/edge/src/upgrade.rs",
         "        Judgement::Refused => Refusal::Origin,\n",
         "",
         [*ORIGINS, "--", "sockets_of_other_origins"],

@@ -25,5 +25,6 @@ pub mod server;
 pub mod session;
 pub mod socket;
 pub mod socketio;
+pub mod upgrade;
 pub mod wire;
 pub mod worker;
