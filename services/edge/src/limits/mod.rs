@@ -41,7 +41,7 @@ pub enum Limit {
     Bytes,
     /// Refreshes of a socket's token.
     Refreshes,
-    /// Sign-ins of a socket that were refused.
+    /// Sign-ins of a socket of Socket.IO, and those that were refused.
     SignIns,
 }
 
@@ -95,7 +95,7 @@ impl Limit {
             Self::Messages => "messages: too many frames in too short a time; send fewer",
             Self::Bytes => "bytes: too many bytes in too short a time; send less",
             Self::Refreshes => "refreshes: too many new tokens in too short a time; refresh less often",
-            Self::SignIns => "sign_ins: too many sign-ins of this socket were refused; connect anew",
+            Self::SignIns => "sign_ins: too many sign-ins on this socket; open another",
         }
     }
 

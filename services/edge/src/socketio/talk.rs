@@ -44,6 +44,7 @@ pub struct Talk {
     seats: Vec<Seat>,
     /// Namespaces that were ended from here, for which packets may still be on their way.
     ended: Vec<usize>,
+    connects: u32,
     refused: u32,
     /// Answers that are none of a session's.
     own: VecDeque<Bytes>,
@@ -69,6 +70,7 @@ impl Talk {
             waiting: None,
             seats: Vec::new(),
             ended: Vec::new(),
+            connects: 0,
             refused: 0,
             own: VecDeque::new(),
             opened: false,

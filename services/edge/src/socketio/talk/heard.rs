@@ -16,8 +16,10 @@ use crate::socketio::refusal::Refusal;
 use crate::socketio::seat::Seat;
 use crate::worker::{SignIn, now};
 
-/// CONNECTs of one socket that may be refused.
+/// CONNECTs of one socket that may be refused, and CONNECTs of one socket at all: each costs what a sign-in does, and no
+/// limit of handshakes sees it.
 const MOST_REFUSALS: u32 = 16;
+const MOST_CONNECTS: u32 = 256;
 
 /// The longest name of a connection that is to be recovered.
 const LONGEST_PID: usize = 64;
@@ -60,6 +62,10 @@ impl Talk {
     }
 
     fn connect(&mut self, namespace: &str, auth: Auth) {
+        self.connects += 1;
+        if self.connects > MOST_CONNECTS {
+            return self.too_many();
+        }
         let Some(place) = self.settings.namespace(namespace) else {
             return self.refuse(namespace, &Refusal::Namespace);
         };
@@ -91,9 +97,13 @@ impl Talk {
     pub(super) fn count_refusal(&mut self) {
         self.refused += 1;
         if self.refused >= MOST_REFUSALS {
-            let reason = self.limits.reached(Limit::SignIns).reason();
-            self.close(CloseCode::Limit, reason, now());
+            self.too_many();
         }
+    }
+
+    fn too_many(&mut self) {
+        let reason = self.limits.reached(Limit::SignIns).reason();
+        self.close(CloseCode::Limit, reason, now());
     }
 
     fn emitted(&mut self, namespace: &str, id: Option<u64>, name: &str, argument: Option<&str>) {
