@@ -39,3 +39,6 @@ impl Settings {
         self.namespaces.iter().position(|served| served == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,12 @@ impl Seat {
         let first = rooms.first().map_or("", |room| room.as_str());
         let connected = Emit::connected(greeting.json(), first).expect("a welcome is a frame");
         frames.push_back(frames::emit(namespace, &connected, None));
-        self.begin_new_rooms(greeting, namespace, frames);
+        for (room, start, _) in &greeting.rooms {
+            // Who brought a cursor that is of no use is told so by the session.
+            if !self.reach.stands_in(room) {
+                self.begin(room, *start, namespace, frames);
+            }
+        }
     }
 
     fn refreshed(&mut self, greeting: &Greeting, namespace: &str, frames: &mut VecDeque<Bytes>) {
@@ -143,17 +148,19 @@ impl Seat {
         if let Some(id) = self.refresh.take() {
             frames.push_back(packet(&socketio::ack(namespace, id, Some(&emit.payload))));
         }
-        self.begin_new_rooms(greeting, namespace, frames);
-    }
-
-    /// Who comes to a room without a cursor of it fetches it. Only once that is said does it stand there.
-    fn begin_new_rooms(&mut self, greeting: &Greeting, namespace: &str, frames: &mut VecDeque<Bytes>) {
-        for (room, start, _) in &greeting.rooms {
-            if !self.reach.stands_in(room) {
-                self.reach.place(room, *start, true);
-                self.emit_placed(&resync(room, *start), namespace, frames);
+        for (room, start, resumed) in &greeting.rooms {
+            // It may have left the room and come back within one answer.
+            if !resumed {
+                self.begin(room, *start, namespace, frames);
             }
         }
+    }
+
+    /// Who comes to a room without having been there fetches it. Only once that is said does it stand there.
+    fn begin(&mut self, room: &RoomName, start: Cursor, namespace: &str, frames: &mut VecDeque<Bytes>) {
+        self.reach.place(room, start, true);
+        let resync = ServerFrame::Resync { room: room.as_str(), cursor: start, reason: START }.to_json();
+        self.emit_placed(&resync, namespace, frames);
     }
 
     /// Emits a frame by which the client comes to stand elsewhere.
@@ -206,8 +213,4 @@ fn emit_frame(json: &[u8], namespace: &str, frames: &mut VecDeque<Bytes>) {
     let text = std::str::from_utf8(json).expect("frames are made from texts");
     let emit = Emit::frame(text).expect("frames begin with their op");
     frames.push_back(frames::emit(namespace, &emit, None));
-}
-
-fn resync(room: &RoomName, cursor: Cursor) -> String {
-    ServerFrame::Resync { room: room.as_str(), cursor, reason: START }.to_json()
 }
