@@ -1,42 +1,10 @@
 /** Chromium, and the pages in it. */
 
-import { access, constants } from "node:fs/promises";
-import { delimiter, join } from "node:path";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import type { Surface, Wishes } from "../fixture/surface";
 import { FIXTURE_PATH, serveFixture } from "./fixture";
 import { dev } from "./system";
 import { until } from "../../testing/until";
-
-const NAMES = ["chromium", "chromium-browser", "google-chrome"];
-
-/** The browser that `CHROMIUM` names, or the first one on the path. */
-async function executable(): Promise<string> {
-  const given = process.env["CHROMIUM"];
-  if (given !== undefined) return given;
-  for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
-    for (const name of NAMES) {
-      const path = join(folder, name);
-      const runs = await access(path, constants.X_OK).then(
-        () => true,
-        () => false,
-      );
-      if (runs) return path;
-    }
-  }
-  throw new Error(`no ${NAMES.join(", ")} on the path: apt-get install chromium, or set CHROMIUM`);
-}
-
-/**
- * The fixture is handed to the browser by the test, so that its document has no network address; without this flag Chromium
- * takes it for a page of the public Internet and forbids it to reach the loopback interface.
- */
-const FLAGS = ["--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets"];
-
-export async function launch(): Promise<Browser> {
-  const root = process.getuid?.() === 0;
-  return chromium.launch({ executablePath: await executable(), headless: true, args: root ? [...FLAGS, "--no-sandbox"] : FLAGS });
-}
 
 /** A window of the fixture. */
 export class Tab {

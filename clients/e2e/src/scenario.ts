@@ -4,9 +4,10 @@ import { randomUUID } from "node:crypto";
 import type { Browser, BrowserContext } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 import type { Wishes } from "../fixture/surface";
-import { launch, openContext, openTab, type Tab } from "./browser";
+import { openContext, openTab, type Tab } from "./browser";
 import { Ledger } from "./ledger";
 import { mend } from "./system";
+import { launch } from "../../testing/chromium";
 
 export interface Scenario {
   readonly browser: Browser;
