@@ -18,8 +18,8 @@ from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_chec
 CLIENTS = ROOT / "clients"
 # Workspace, script, minutes. The last ones start the workspace's own binaries.
 UNIT_TESTS = [("client", "test", 5), ("react", "test", 5), ("react-18", "test", 5), ("demo", "test", 5)]
-SYSTEM_TESTS = [("client", "contract", 8)]
-BROWSER_TESTS = ("e2e", "e2e", 12)
+SYSTEM_TESTS = [("client", "contract", 8), ("socketio", "system", 8)]
+BROWSER_TESTS = [("e2e", "e2e", 12), ("socketio", "browser", 4)]
 
 
 def cargo_steps():
@@ -74,11 +74,9 @@ def client_checks():
 
 
 def system_tests():
-    """The clients against the real edges, and the page in a real browser."""
-    steps = [vitest_step(*suite) for suite in SYSTEM_TESTS]
-    if browser_missing() is None:
-        steps.append(vitest_step(*BROWSER_TESTS))
-    return steps
+    """The clients, ours and the stock ones of Socket.IO, against the real edges; in a real browser too, where there is one."""
+    suites = SYSTEM_TESTS + (BROWSER_TESTS if browser_missing() is None else [])
+    return [vitest_step(*suite) for suite in suites]
 
 
 def vitest_step(workspace, script, minutes):
@@ -118,7 +116,8 @@ def not_run(chosen):
     """What could not be run here, each with the reason, or None where it was."""
     if chosen.long:
         return []
-    return [("e2e", browser_missing()), *([] if chosen.clients else [("dependencies", deny_missing())])]
+    browser = [(f"{workspace} {script}", browser_missing()) for workspace, script, _ in BROWSER_TESTS]
+    return browser + ([] if chosen.clients else [("dependencies", deny_missing())])
 
 
 def main():
