@@ -61,7 +61,7 @@ test-long: setup ## What takes longer: tests marked #[ignore] in release mode, A
 docs: setup ## Write the configuration's reference into docs/configuration.md, from the code
 	@cargo run -q -p rowcast-docs
 
-bench-latency: build ## Commit to client, beside a bare LISTEN → socket loop (about 3 minutes)
+bench-latency: build ## Commit to client, native and Socket.IO, beside a bare LISTEN → socket loop (about 5 minutes)
 	cargo build --release -p rowcast-generator
 	@loadtest/bench-latency.sh
 

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::floor::Floor;
-use crate::plan::{Plan, Via};
-use crate::process::Watched;
+use crate::plan::{Plan, Speaks, Via};
+use crate::process::{Cost, Watched};
 use crate::report::Report;
 
 /// All runs of both.
@@ -16,6 +16,8 @@ use crate::report::Report;
 pub struct Comparison {
     /// Rowcast's.
     pub rowcast: Vec<Report>,
+    /// Rowcast's with clients of Socket.IO; empty unless it was asked for.
+    pub socketio: Vec<Report>,
     /// The floor's.
     pub floor: Vec<Report>,
 }
@@ -30,15 +32,25 @@ pub async fn compare(
     program: &Path,
     postgres: Option<Watched>,
     runs: usize,
+    socketio: bool,
     mut interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Comparison> {
-    let mut comparison = Comparison { rowcast: Vec::new(), floor: Vec::new() };
+    let mut comparison = Comparison { rowcast: Vec::new(), socketio: Vec::new(), floor: Vec::new() };
     for run in 0..=runs {
         let mut plan = plan.clone();
         plan.name = format!("{}_{run}", plan.name);
         let rowcast = crate::run_until(&plan, interrupted.as_mut()).await?;
+        let over_socketio = match socketio {
+            true => {
+                let name = format!("{}_socketio", plan.name);
+                let plan = Plan { name, speaks: Speaks::SocketIo, ..plan.clone() };
+                Some(crate::run_until(&plan, interrupted.as_mut()).await?)
+            }
+            false => None,
+        };
         let floor = run_floor(&plan, program, postgres.clone(), interrupted.as_mut()).await?;
         check("Rowcast", &rowcast)?;
+        over_socketio.iter().try_for_each(|report| check("Rowcast with Socket.IO", report))?;
         check("the floor", &floor)?;
         eprintln!(
             "run {run} of {runs}: p50 {:.2} ms, floor {:.2} ms",
@@ -46,6 +58,7 @@ pub async fn compare(
         );
         if run > 0 {
             comparison.rowcast.push(rowcast);
+            comparison.socketio.extend(over_socketio);
             comparison.floor.push(floor);
         }
     }
@@ -64,7 +77,7 @@ pub async fn run_floor(
 ) -> Result<Report> {
     let mut plan = plan.clone();
     plan.name.push_str("_floor");
-    plan.via = Via::Notify;
+    (plan.via, plan.speaks) = (Via::Notify, Speaks::Native);
     let floor = Floor::start(program, &plan).await?;
     plan.edges = vec![floor.url.clone()];
     plan.processes = floor.process().into_iter().chain(postgres).collect();
@@ -80,7 +93,7 @@ impl Comparison {
     /// The table in Markdown.
     pub fn table(&self) -> String {
         type Figure = fn(&Report) -> f64;
-        const ROWS: [(&str, Figure); 10] = [
+        const ROWS: [(&str, Figure); 11] = [
             ("ms, statement sent → client, p50", |report| report.latency.sent_to_client.p50_ms),
             ("· p90", |report| report.latency.sent_to_client.p90_ms),
             ("· p99", |report| report.latency.sent_to_client.p99_ms),
@@ -88,7 +101,10 @@ impl Comparison {
             ("ms, event's `at` → client, p50", |report| report.latency.at_to_client.p50_ms),
             ("· p99", |report| report.latency.at_to_client.p99_ms),
             ("ms, statement sent → answered, p50", |report| report.latency.sent_to_answer.p50_ms),
-            ("CPU µs a delivery, edges or floor", |report| delivery(report, &["edge", "floor"])),
+            ("CPU µs a delivery, edges or floor", |report| {
+                of_servers(report, |cost| cost.cpu_us_a_delivery)
+            }),
+            ("CPU µs a sign-in, edges or floor", |report| of_servers(report, |cost| cost.cpu_us_a_sign_in)),
             ("CPU µs an event, listeners", |report| event(report, "listener")),
             ("CPU µs an event, PostgreSQL", |report| event(report, "postgres")),
         ];
@@ -105,18 +121,21 @@ impl Comparison {
                 self.rowcast.len()
             ));
         }
-        lines.push("| | floor | Rowcast |\n| --- | --- | --- |".to_owned());
+        let all = [("floor", &self.floor), ("Rowcast", &self.rowcast), ("with Socket.IO", &self.socketio)];
+        let columns: Vec<_> = all.into_iter().filter(|(_, reports)| !reports.is_empty()).collect();
+        let names: String = columns.iter().map(|(name, _)| format!(" {name} |")).collect();
+        lines.push(format!("| |{names}\n| --- |{}", " --- |".repeat(columns.len())));
         for (name, figure) in ROWS {
-            let cells = [&self.floor, &self.rowcast].map(|reports| spread(reports.iter().map(figure)));
-            lines.push(format!("| {name} | {} | {} |", cells[0], cells[1]));
+            let cell = |reports: &[Report]| format!(" {} |", spread(reports.iter().map(figure)));
+            let cells: String = columns.iter().map(|(_, reports)| cell(reports)).collect();
+            lines.push(format!("| {name} |{cells}"));
         }
         lines.join("\n")
     }
 }
 
-fn delivery(report: &Report, names: &[&str]) -> f64 {
-    let costs = report.processes.iter().filter(|cost| names.contains(&&*cost.name));
-    costs.map(|cost| cost.cpu_us_a_delivery).sum()
+fn of_servers(report: &Report, figure: impl Fn(&Cost) -> f64) -> f64 {
+    report.processes.iter().filter(|cost| matches!(&*cost.name, "edge" | "floor")).map(figure).sum()
 }
 
 fn event(report: &Report, name: &str) -> f64 {

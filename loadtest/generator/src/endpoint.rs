@@ -16,6 +16,7 @@ pub type Stream = WebSocketStream<TcpStream>;
 pub struct Endpoint {
     authority: String,
     url: String,
+    subprotocol: Option<&'static str>,
 }
 
 impl Endpoint {
@@ -33,7 +34,13 @@ impl Endpoint {
         let authority = rest.split('/').next().unwrap_or_default();
         let authority =
             if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Self { authority, url: format!("ws://{rest}{path}") })
+        Ok(Self { authority, url: format!("ws://{rest}{path}"), subprotocol: Some(SUBPROTOCOL) })
+    }
+
+    /// The same, where no subprotocol is spoken.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { subprotocol: None, ..self }
     }
 
     /// Opens a socket.
@@ -46,7 +53,9 @@ impl Endpoint {
             .with_context(|| format!("connecting to {}", self.authority))?;
         stream.set_nodelay(true)?;
         let mut request = self.url.as_str().into_client_request()?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+        if let Some(name) = self.subprotocol {
+            request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(name));
+        }
         // The defaults are 128 KiB a socket for each direction.
         let mut config = WebSocketConfig::default();
         (config.read_buffer_size, config.write_buffer_size) = (4 * 1024, 0);

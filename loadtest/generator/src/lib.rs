@@ -14,6 +14,7 @@ pub mod plan;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod socketio;
 
 mod latency;
 mod publish;
@@ -21,6 +22,6 @@ mod shared;
 mod socket;
 mod token;
 
-pub use plan::{Plan, Via};
+pub use plan::{Plan, Speaks, Via};
 pub use report::Report;
 pub use run::{run, run_beside, run_until};

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use rowcast_generator::hostile::Siege;
 use rowcast_generator::plan::Dev;
 use rowcast_generator::process::Watched;
-use rowcast_generator::{Plan, Report, Via, compare, floor};
+use rowcast_generator::{Plan, Report, Speaks, Via, compare, floor};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
@@ -36,6 +36,9 @@ enum Command {
         /// Counted runs of each.
         #[arg(long, default_value_t = 5)]
         runs: usize,
+        /// Runs with clients of Socket.IO too.
+        #[arg(long)]
+        socketio: bool,
     },
     /// Runs beside each attack in turn, quiet ones between them, and a table.
     Hostile {
@@ -74,6 +77,9 @@ struct RunArguments {
     /// The claim that names a token's room.
     #[arg(long, default_value = "merchantId")]
     room_claim: String,
+    /// What sockets speak.
+    #[arg(long, value_enum, default_value_t = Speaks::Native)]
+    speak: Speaks,
     /// Sockets to hold.
     #[arg(long, default_value_t = 100)]
     sockets: usize,
@@ -150,7 +156,9 @@ fn start(command: Command) -> Result<bool> {
     match command {
         Command::Run(load) => with_runtime(load.threads, run(&load)),
         Command::Floor(load) => with_runtime(load.threads, run_floor(&load)),
-        Command::Compare { load, runs } => with_runtime(load.threads, run_both(&load, runs)),
+        Command::Compare { load, runs, socketio } => {
+            with_runtime(load.threads, run_both(&load, runs, socketio))
+        }
         Command::Hostile { load, attacks } => with_runtime(load.threads, run_hostile(&load, &attacks)),
         Command::FloorServer { database_url, channel } => serve_floor(&database_url, &channel),
     }
@@ -176,10 +184,10 @@ async fn run_floor(load: &RunArguments) -> Result<bool> {
     load.print(&compare::run_floor(&plan, &program, postgres, interrupted()).await?)
 }
 
-async fn run_both(load: &RunArguments, runs: usize) -> Result<bool> {
+async fn run_both(load: &RunArguments, runs: usize, socketio: bool) -> Result<bool> {
     let (plan, postgres) = load.plan(true)?;
     let program = std::env::current_exe()?;
-    let comparison = compare::compare(&plan, &program, postgres, runs, pin!(interrupted())).await?;
+    let comparison = compare::compare(&plan, &program, postgres, runs, socketio, pin!(interrupted())).await?;
     match load.json {
         true => println!("{}", serde_json::to_string_pretty(&comparison)?),
         false => println!("{}", comparison.table()),
@@ -244,6 +252,7 @@ impl RunArguments {
 
     fn fill(&self, plan: &mut Plan) {
         plan.room_claim.clone_from(&self.room_claim);
+        plan.speaks = self.speak;
         (plan.sockets, plan.rooms) = (self.sockets, self.rooms);
         (plan.events, plan.rate, plan.writers) = (self.events, self.rate, self.writers);
         (plan.via, plan.padding, plan.sign_ins) = (self.via, self.padding, self.sign_ins);

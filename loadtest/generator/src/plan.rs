@@ -20,6 +20,17 @@ pub enum Via {
     Notify,
 }
 
+/// What sockets speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaks {
+    /// `rowcast.v1`.
+    Native,
+    /// Socket.IO, as a stock client that recovers does.
+    #[value(name = "socketio")]
+    SocketIo,
+}
+
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -33,6 +44,8 @@ pub struct Plan {
     pub jwt_secret: String,
     /// The claim that names a token's room.
     pub room_claim: String,
+    /// What they speak.
+    pub speaks: Speaks,
     /// Sockets that are held.
     pub sockets: usize,
     /// Rooms that they are in; each edge has sockets of each room where there are enough.
@@ -68,6 +81,7 @@ impl Plan {
             database_url,
             jwt_secret,
             room_claim: "merchantId".to_owned(),
+            speaks: Speaks::Native,
             sockets: 100,
             rooms: 10,
             events: 2_000,

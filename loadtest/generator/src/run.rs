@@ -10,12 +10,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::endpoint::Endpoint;
 use crate::latency::quantiles;
 use crate::ledger::{Counts, Ledger, Shifts};
-use crate::plan::{Plan, Via};
+use crate::plan::{Plan, Speaks, Via};
 use crate::process::{Cost, Usage, Watched};
 use crate::publish::{self, Written};
 use crate::report::{Latencies, Load, Report};
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::socketio::{self, Stock};
 use crate::token;
 
 /// Runs a plan. What it made in PostgreSQL is dropped again, whatever happens.
@@ -145,7 +146,11 @@ impl Sockets {
         for socket in 0..plan.sockets {
             let (number, edge) = (plan.room_of_socket(socket), plan.edge_of_socket(socket));
             let room = plan.room(number);
-            let path = if plan.via == Via::Notify { format!("/{room}") } else { "/ws".to_owned() };
+            let path = match (plan.via, plan.speaks) {
+                (Via::Notify, _) => format!("/{room}"),
+                (_, Speaks::Native) => "/ws".to_owned(),
+                (_, Speaks::SocketIo) => socketio::PATH.to_owned(),
+            };
             let token = match tokens.get(&number) {
                 Some(token) => String::clone(token),
                 None => {
@@ -155,8 +160,10 @@ impl Sockets {
                 }
             };
             let endpoint = Endpoint::new(edge, &path)?;
-            let client =
-                Client::new(socket, endpoint, room, token, plan.events_of_room(number), shared.clone());
+            let stock = (plan.speaks == Speaks::SocketIo).then(Stock::default);
+            let endpoint = if stock.is_some() { endpoint.plain() } else { endpoint };
+            let expected = plan.events_of_room(number);
+            let client = Client::new(socket, endpoint, room, token, expected, shared.clone(), stock);
             let task: AbortHandle = sockets.tasks.spawn(client.run());
             sockets.rooms.insert(task.id(), number);
         }

@@ -1,20 +1,26 @@
-//! One client: signs in, keeps its account, comes back with its cursor.
+//! One client: signs in, keeps its account, comes back with its cursor. What it does differently where it speaks Socket.IO
+//! is [`stock`]'s.
 
+mod stock;
+
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::{SinkExt, StreamExt};
-use rowcast_protocol::CloseCode;
 use rowcast_protocol::close::Reconnect;
+use rowcast_protocol::{CloseCode, Cursor};
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::endpoint::{Endpoint, Stream};
-use crate::event::Frame;
+use crate::event::{Frame, Row};
 use crate::ledger::{Arrival, Ledger};
 use crate::shared::Shared;
+use crate::socketio::Stock;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -30,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) token: String,
     pub(crate) ledger: Ledger,
     pub(crate) shared: Arc<Shared>,
+    /// What it keeps where it speaks Socket.IO.
+    stock: Option<Stock>,
     cursor: Option<String>,
     complete: bool,
 }
@@ -50,6 +58,7 @@ impl Client {
         token: String,
         expected: u64,
         shared: Arc<Shared>,
+        stock: Option<Stock>,
     ) -> Self {
         Self {
             index,
@@ -58,6 +67,7 @@ impl Client {
             token,
             ledger: Ledger::new(expected),
             shared,
+            stock,
             cursor: None,
             complete: false,
         }
@@ -98,37 +108,48 @@ impl Client {
         let shared = self.shared.clone();
         let turn = shared.sign_ins.acquire().await.context("the semaphore is never closed")?;
         let mut socket = self.connect().await?;
-        let heartbeat = match self.welcome(&mut socket).await? {
-            Ok(heartbeat) => heartbeat,
+        let welcome = match self.stock {
+            Some(_) => timeout(SIGN_IN, self.connected(&mut socket)).await.context("no answer")??,
+            None => self.welcome(&mut socket).await?,
+        };
+        let silence = match welcome {
+            Ok(silence) => silence,
             Err(end) => return Ok(end),
         };
         drop(turn);
         *pause = FIRST_PAUSE;
-        self.receive(socket, heartbeat).await
+        self.receive(socket, silence).await
     }
 
     /// A socket whose `auth` is sent.
     async fn connect(&mut self) -> Result<Stream> {
         let open = async {
             let mut socket = self.endpoint.open().await?;
-            let mut auth = json!({ "op": "auth", "token": self.token });
-            if let Some(cursor) = &self.cursor {
-                auth["resume"] = json!({ &self.room: cursor });
-            }
-            socket.send(Message::text(auth.to_string())).await.context("sending auth")?;
+            let hello = self.stock.as_ref().map_or_else(|| self.auth(), |stock| stock.connect(&self.token));
+            socket.send(Message::text(hello)).await.context("sending the token")?;
             Ok(socket)
         };
-        tokio::time::timeout(SIGN_IN, open).await.map_err(|_| anyhow!("no handshake within {SIGN_IN:?}"))?
+        timeout(SIGN_IN, open).await.map_err(|_| anyhow!("no handshake within {SIGN_IN:?}"))?
     }
 
-    async fn receive(&mut self, mut socket: Stream, heartbeat: Duration) -> Result<End> {
+    fn auth(&self) -> String {
+        let mut auth = json!({ "op": "auth", "token": self.token });
+        if let Some(cursor) = &self.cursor {
+            auth["resume"] = json!({ &self.room: cursor });
+        }
+        auth.to_string()
+    }
+
+    async fn receive(&mut self, mut socket: Stream, silence: Duration) -> Result<End> {
         let mut bye = Duration::ZERO;
         loop {
-            // A server that is alive says something in each heartbeat; three without a word are a dead one.
-            let silence = heartbeat * 3 + Duration::from_secs(5);
-            let message =
-                tokio::time::timeout(silence, socket.next()).await.context("the edge fell silent")?;
+            let message = timeout(silence, socket.next()).await.context("the edge fell silent")?;
             match message.transpose()?.context("the socket ended without a close")? {
+                Message::Text(text) if self.stock.is_some() => {
+                    if let Some(end) = self.packet(&mut socket, &text, &mut bye).await? {
+                        return Ok(end);
+                    }
+                }
                 Message::Text(text) => {
                     let frame = Frame::parse(&text).context("the edge sent what is no frame")?;
                     if frame.op == "bye" {
@@ -144,7 +165,7 @@ impl Client {
 
     /// Waits for the first frame. The inner error is a close in its place.
     async fn welcome(&mut self, socket: &mut Stream) -> Result<Result<Duration, End>> {
-        let message = tokio::time::timeout(SIGN_IN, socket.next()).await.context("no welcome")?;
+        let message = timeout(SIGN_IN, socket.next()).await.context("no welcome")?;
         let text = match message.transpose()?.context("the socket ended before a welcome")? {
             Message::Text(text) => text,
             Message::Close(close) => return Ok(Err(after_close(close.as_ref(), Duration::ZERO))),
@@ -156,14 +177,21 @@ impl Client {
         }
         let room = frame.rooms.get(&self.room).filter(|_| frame.op == "welcome");
         let room = room.with_context(|| format!("no welcome to {}: {text}", self.room))?;
+        let cursor = room.cursor.clone();
+        self.is_in(cursor);
+        // A server that is alive says something in each heartbeat; three without a word are a dead one.
+        Ok(Ok(Duration::from_secs(frame.heartbeat.max(1)) * 3 + Duration::from_secs(5)))
+    }
+
+    /// It is in, and begins at this cursor if it was not before.
+    fn is_in(&mut self, cursor: String) {
         if self.cursor.is_none() {
-            self.cursor = Some(room.cursor.clone());
+            self.cursor = Some(cursor);
             self.shared.socket_signed_in();
             self.check_complete();
         } else {
             self.ledger.reconnected();
         }
-        Ok(Ok(Duration::from_secs(frame.heartbeat.max(1))))
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
@@ -183,23 +211,31 @@ impl Client {
     fn event(&mut self, frame: &Frame<'_>) -> Result<()> {
         let row = frame.row().filter(|row| frame.room == self.room && row.room == self.room);
         let Some(row) = row else {
-            self.ledger.foreign();
-            self.shared.note_trouble(format!("{} got what is not its own: {frame:?}", self.room));
+            self.not_its_own(&frame);
             return Ok(());
         };
-        let cursor = frame.cursor.parse()?;
-        if self.ledger.event(row.n, cursor) == Arrival::Delivered
-            && !self.shared.arrived(self.index, row.i, &frame.at)
-        {
-            self.shared.note_trouble(format!("{}: event {} arrived before it was sent", self.room, row.i));
-            self.ledger.foreign();
-        }
+        self.row(&row, frame.cursor.parse()?, &frame.at);
         if let Some(own) = &mut self.cursor {
             own.clear();
             own.push_str(&frame.cursor);
         }
-        self.check_complete();
         Ok(())
+    }
+
+    fn not_its_own(&mut self, what: &dyn Debug) {
+        self.ledger.foreign();
+        self.shared.note_trouble(format!("{} got what is not its own: {what:?}", self.room));
+    }
+
+    /// A row of its room came, at this place there.
+    fn row(&mut self, row: &Row<'_>, cursor: Cursor, at: &str) {
+        if self.ledger.event(row.n, cursor) == Arrival::Delivered
+            && !self.shared.arrived(self.index, row.i, at)
+        {
+            self.shared.note_trouble(format!("{}: event {} arrived before it was sent", self.room, row.i));
+            self.ledger.foreign();
+        }
+        self.check_complete();
     }
 
     fn check_complete(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::RngExt as _;
-use rowcast_generator::Via;
+use rowcast_generator::{Speaks, Via};
 use support::System;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -38,6 +38,15 @@ async fn what_is_published_by_hand_arrives_as_surely_as_rows() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_are_cut_off_again_and_again_miss_nothing_and_see_nothing_twice() -> Result<()> {
+    cut_off_again_and_again(Speaks::Native).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_socket_io_that_are_cut_off_again_and_again_are_recovered_each_time() -> Result<()> {
+    cut_off_again_and_again(Speaks::SocketIo).await
+}
+
+async fn cut_off_again_and_again(speaks: Speaks) -> Result<()> {
     let system = System::start(1, 2).await?;
     let mut cutters = JoinSet::new();
     let mut addresses = Vec::new();
@@ -47,7 +56,7 @@ async fn clients_that_are_cut_off_again_and_again_miss_nothing_and_see_nothing_t
         cutters.spawn(cut_off(listener, edge.clone()));
     }
     let mut plan = system.plan(&addresses);
-    (plan.sockets, plan.rooms, plan.events, plan.rate) = (100, 10, 2_000, 400.0);
+    (plan.sockets, plan.rooms, plan.events, plan.rate, plan.speaks) = (100, 10, 2_000, 400.0, speaks);
     let report = rowcast_generator::run(&plan).await?;
     assert!(report.counts.reconnects >= 100, "{report}");
     // The edges' memory reaches back further than a client is away: nobody needs a resync.
