@@ -1,4 +1,7 @@
 //! Clients: each signs in with its token, writes down what it gets, goes away at random and comes back with its cursors.
+//! Half of them are stock clients of Socket.IO ([`stock`]).
+
+mod stock;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rowcast_generator::endpoint::{Endpoint, Stream};
 use rowcast_generator::event::Frame;
+use rowcast_generator::socketio::{self, Stock};
 use rowcast_protocol::Cursor;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -59,10 +63,19 @@ pub(crate) struct Account {
     pub(crate) entries: Vec<Entry>,
     pub(crate) connections: u64,
     pub(crate) drops: u64,
+    /// What it has of Socket.IO, where it speaks that.
+    pub(crate) socketio: Option<Recoveries>,
     /// The longest row of attempts without a welcome.
     pub(crate) failed_in_a_row: u32,
     /// Why it was sent away for good, if it was.
     pub(crate) refused: Option<String>,
+}
+
+/// How often a client of Socket.IO came back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Recoveries {
+    pub(crate) recovered: u64,
+    pub(crate) not_recovered: u64,
 }
 
 /// What the others see of a client while it runs.
@@ -77,6 +90,7 @@ pub(crate) struct Progress {
 pub(crate) struct Client {
     rooms: HashMap<String, (usize, u16)>,
     cursors: HashMap<String, String>,
+    stock: Option<Stock>,
     token: String,
     edges: Arc<[Endpoint]>,
     clock: Clock,
@@ -99,15 +113,22 @@ impl Client {
             signed_in: watch::Sender::new(false),
             trouble: Mutex::new(String::new()),
         });
+        let speaks_socketio = plan.speaks_socketio(number);
         let names = rooms.iter().enumerate().map(|(slot, room)| (plan.room(*room), (slot, *room)));
         let client = Self {
             rooms: names.collect(),
             cursors: HashMap::new(),
+            stock: speaks_socketio.then(Stock::default),
             token,
             edges,
             clock,
             random: StdRng::seed_from_u64(plan.seed ^ (0xC11E_0000_0000 + u64::from(number))),
-            account: Account { number, rooms, ..Account::default() },
+            account: Account {
+                number,
+                rooms,
+                socketio: speaks_socketio.then(Recoveries::default),
+                ..Account::default()
+            },
             progress: progress.clone(),
         };
         (client, progress)
@@ -162,14 +183,21 @@ impl Client {
                             self.closed(close.as_ref().map(|close| u16::from(close.code)));
                             return Ok(());
                         }
-                        if let Message::Text(text) = message {
-                            self.frame(&text)?;
+                        match message {
+                            Message::Text(text) if self.stock.is_some() => {
+                                self.packet(&mut socket, &text).await?;
+                            }
+                            Message::Text(text) => self.frame(&text)?,
+                            _ => {}
+                        }
+                        if self.account.refused.is_some() {
+                            return Ok(());
                         }
                     }
                     Err(_) if asked => bail!("the edge fell silent"),
                     Err(_) => {
                         asked = true;
-                        socket.send(Message::text(r#"{"op":"ping"}"#)).await?;
+                        socket.send(Message::text(self.question())).await?;
                     }
                 }
             }
@@ -182,8 +210,21 @@ impl Client {
         Ok(())
     }
 
+    /// What is asked of an edge that says nothing.
+    fn question(&self) -> String {
+        match self.stock {
+            // As an application does that does not want to wait for a ping that is late.
+            Some(_) => format!("42{},[\"ping\"]", socketio::NAMESPACE),
+            None => r#"{"op":"ping"}"#.to_owned(),
+        }
+    }
+
     async fn sign_in(&mut self, edge: &Endpoint) -> Result<Stream> {
         let mut socket = edge.open().await?;
+        if self.stock.is_some() {
+            self.connect(&mut socket).await?;
+            return Ok(socket);
+        }
         let resume: serde_json::Map<String, Value> =
             self.cursors.iter().map(|(room, cursor)| (room.clone(), cursor.as_str().into())).collect();
         let auth = json!({ "op": "auth", "token": self.token, "resume": resume });
@@ -198,18 +239,23 @@ impl Client {
         };
         let frame = Frame::parse(&text)?;
         ensure!(frame.op == "welcome", "instead of a welcome came {text}");
-        let mut named: Vec<&str> = frame.rooms.keys().map(String::as_str).collect();
-        let mut own: Vec<&str> = self.rooms.keys().map(String::as_str).collect();
-        named.sort_unstable();
-        own.sort_unstable();
-        if named != own {
-            self.account.entries.push(Entry::Foreign { at: self.clock.now(), text: text.to_string() });
-        }
+        self.check_rooms(frame.rooms.keys(), &text);
         for (name, room) in &frame.rooms {
             // A room that was not asked for starts here; one that was goes on, or a resync follows.
             self.cursors.entry(name.clone()).or_insert_with(|| room.cursor.clone());
         }
         Ok(socket)
+    }
+
+    /// A welcome names the token's rooms, and no others.
+    fn check_rooms<'a>(&mut self, named: impl Iterator<Item = &'a String>, text: &str) {
+        let mut named: Vec<&str> = named.map(String::as_str).collect();
+        let mut own: Vec<&str> = self.rooms.keys().map(String::as_str).collect();
+        named.sort_unstable();
+        own.sort_unstable();
+        if named != own {
+            self.account.entries.push(Entry::Foreign { at: self.clock.now(), text: text.to_owned() });
+        }
     }
 
     fn closed(&mut self, code: Option<u16>) {
@@ -235,11 +281,8 @@ impl Client {
         };
         let cursor: Cursor = frame.cursor.parse().context("a cursor")?;
         match &*frame.op {
-            "event" => match key(&frame) {
-                Some(key) => {
-                    self.progress.marks[slot].fetch_max(mark(key), Ordering::Relaxed);
-                    self.account.entries.push(Entry::Event { at, room, key, cursor });
-                }
+            "event" => match frame.data.and_then(|data| key(&frame.kind, data.get(), &frame.room)) {
+                Some(key) => self.event(at, (slot, room), key, cursor),
                 None => self.account.entries.push(Entry::Foreign { at, text: text.to_owned() }),
             },
             "resync" => {
@@ -251,6 +294,11 @@ impl Client {
         self.cursors.insert(frame.room.into_owned(), frame.cursor.into_owned());
         Ok(())
     }
+
+    fn event(&mut self, at: Duration, (slot, room): (usize, u16), key: Key, cursor: Cursor) {
+        self.progress.marks[slot].fetch_max(mark(key), Ordering::Relaxed);
+        self.account.entries.push(Entry::Event { at, room, key, cursor });
+    }
 }
 
 /// Marks are the rows of the writer number 0, which are below those of all others.
@@ -258,7 +306,7 @@ fn mark(key: Key) -> i64 {
     if key.row < RANGE { key.row } else { 0 }
 }
 
-fn key(frame: &Frame<'_>) -> Option<Key> {
+fn key(event_type: &str, data: &str, of_room: &str) -> Option<Key> {
     #[derive(serde::Deserialize)]
     struct Data<'a> {
         id: i64,
@@ -266,12 +314,12 @@ fn key(frame: &Frame<'_>) -> Option<Key> {
         room: std::borrow::Cow<'a, str>,
         version: i64,
     }
-    let kind = match &*frame.kind {
+    let kind = match event_type {
         "row.created" => Kind::Created,
         "row.updated" => Kind::Updated,
         "row.deleted" => Kind::Deleted,
         _ => return None,
     };
-    let data: Data<'_> = serde_json::from_str(frame.data?.get()).ok()?;
-    (data.room == frame.room).then_some(Key { row: data.id, version: data.version, kind })
+    let data: Data<'_> = serde_json::from_str(data).ok()?;
+    (data.room == of_room).then_some(Key { row: data.id, version: data.version, kind })
 }

@@ -25,7 +25,7 @@ pub struct Plan {
     /// Edges; a client takes one at random, each time anew.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub edges: u8,
-    /// Clients: each with a token for one room, every tenth for three.
+    /// Clients: each with a token for one room, every tenth for three; half of them speak Socket.IO.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     pub clients: u16,
     /// Rooms.
@@ -98,6 +98,11 @@ impl Plan {
     /// A room's name.
     pub(crate) fn room(&self, number: u16) -> String {
         format!("room-{number}")
+    }
+
+    /// Whether a client speaks Socket.IO: half of those of one room, and half of those of three.
+    pub(crate) fn speaks_socketio(&self, client: u16) -> bool {
+        (client + client / 10) % 2 == 1
     }
 
     /// The rooms of a client's token.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::Account;
+use crate::client::{Account, Recoveries};
 use crate::inject::{Happened, Notes, TakeOver};
 use crate::journal::Truth;
 use crate::plan::Plan;
@@ -27,6 +27,7 @@ pub struct Report {
     transactions: [usize; 3],
     connections: u64,
     drops: u64,
+    socketio: (usize, Recoveries),
     failed_in_a_row: u32,
     happened: Vec<Happened>,
     take_overs: Vec<TakeOver>,
@@ -48,6 +49,7 @@ impl Report {
             events: truth.events(),
             transactions: [truth.transactions, truth.transactions_rolled_back, truth.transactions_unknown],
             connections: accounts.iter().map(|account| account.connections).sum(),
+            socketio: recoveries(accounts),
             drops: accounts.iter().map(|account| account.drops).sum(),
             failed_in_a_row: accounts.iter().map(|account| account.failed_in_a_row).max().unwrap_or_default(),
             happened: notes.happened,
@@ -74,6 +76,11 @@ impl Report {
     /// Different events that arrived, counted once a client.
     pub fn delivered(&self) -> u64 {
         self.verdict.delivered
+    }
+
+    /// How often clients of Socket.IO came back and were recovered.
+    pub fn recovered(&self) -> u64 {
+        self.socketio.1.recovered
     }
 
     /// The longest row of failed attempts to connect of one client.
@@ -130,6 +137,14 @@ impl Report {
     }
 }
 
+/// How many clients speak Socket.IO, and how often they came back.
+fn recoveries(accounts: &[Account]) -> (usize, Recoveries) {
+    let all: Vec<_> = accounts.iter().filter_map(|account| account.socketio).collect();
+    let sum = |figure: fn(&Recoveries) -> u64| all.iter().map(figure).sum();
+    let (recovered, not_recovered) = (sum(|one| one.recovered), sum(|one| one.not_recovered));
+    (all.len(), Recoveries { recovered, not_recovered })
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for breach in self.verdict.breaches.iter().take(PRINTED) {
@@ -158,12 +173,18 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| events committed | {} |", self.events)?;
         writeln!(f, "| connections | {}, {} dropped by clients |", self.connections, self.drops)?;
+        let (clients, Recoveries { recovered, not_recovered }) = self.socketio;
+        writeln!(
+            f,
+            "| clients of Socket.IO | {clients}; came back recovered {recovered} times, not recovered {not_recovered} |"
+        )?;
         writeln!(
             f,
             "| failed attempts to connect, of one client in a row | {} at most |",
             self.failed_in_a_row
         )?;
         writeln!(f, "| deliveries | {} of {} |", verdict.delivered, verdict.expected)?;
+        writeln!(f, "| – to clients of Socket.IO | {} |", verdict.delivered_socketio)?;
         writeln!(f, "| excused by a resync | {} |", verdict.excused)?;
         writeln!(f, "| again behind a resync | {} |", verdict.again_behind_resync)?;
         writeln!(f, "| lost | {} |", verdict.count(Promise::Lost))?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use rowcast_cli::dev::say::Say;
 use rowcast_generator::endpoint::Endpoint;
+use rowcast_generator::socketio;
 use rowcast_protocol::{Cursor, Generation, Record, RecordKind};
 use rowcast_sandbox::{Connection, wait_until};
 use tokio::sync::watch;
@@ -129,13 +130,17 @@ struct Clients {
 
 impl Clients {
     fn start(plan: &Plan, system: &System, clock: Clock) -> Result<Self> {
-        let endpoints =
-            system.edges.iter().map(|edge| Endpoint::new(&format!("http://{}", edge.listen), "/ws"));
-        let edges: Arc<[Endpoint]> = endpoints.collect::<Result<_>>()?;
+        let at = |path| -> Result<Arc<[Endpoint]>> {
+            let edges = system.edges.iter();
+            edges.map(|edge| Endpoint::new(&format!("http://{}", edge.listen), path)).collect()
+        };
+        let native = at("/ws")?;
+        let socketio: Arc<[Endpoint]> = at(socketio::PATH)?.iter().cloned().map(Endpoint::plain).collect();
         let mut this = Self { tasks: JoinSet::new(), progress: Vec::new(), stop: watch::Sender::new(false) };
         for number in 0..plan.clients {
             let rooms = plan.rooms_of(number);
             let token = system.token(number, rooms.iter().map(|room| plan.room(*room)).collect())?;
+            let edges = if plan.speaks_socketio(number) { &socketio } else { &native };
             let (client, progress) = Client::new(plan, number, token, edges.clone(), clock);
             this.progress.push((rooms, progress));
             this.tasks.spawn(client.run(this.stop.subscribe()));

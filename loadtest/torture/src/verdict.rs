@@ -41,6 +41,8 @@ pub(crate) struct Verdict {
     /// Events that clients were to get, each counted once a client.
     pub(crate) expected: u64,
     pub(crate) delivered: u64,
+    /// Of these, to clients of Socket.IO.
+    pub(crate) delivered_socketio: u64,
     pub(crate) excused: u64,
     /// Arrivals of an event that had arrived before a resync: Redis had forgotten it.
     pub(crate) again_behind_resync: u64,
@@ -109,9 +111,13 @@ pub(crate) fn judge(
                 verdict.breach(Promise::Foreign, account.number, *at, text.clone());
             }
         }
+        let delivered = verdict.delivered;
         for room in &account.rooms {
             let reader = Reader::new(truth, &positions, &losses, account.number, *room);
             reader.read(&account.entries, &mut verdict);
+        }
+        if account.socketio.is_some() {
+            verdict.delivered_socketio += verdict.delivered - delivered;
         }
     }
     verdict.silence = longest_silence(accounts);
@@ -229,7 +235,8 @@ impl<'a> Reader<'a> {
     fn resync(&mut self, index: usize, at: Duration, cursor: Cursor, reason: &str, verdict: &mut Verdict) {
         let since = self.resyncs.last().map_or(Duration::ZERO, |resync| resync.at);
         let explains = |fault: &&&Happened| fault.from <= at && fault.to + TOLD_WITHIN >= since;
-        match self.losses.iter().rev().find(explains) {
+        // Who has been in the room before does not begin there, whatever was lost.
+        match self.losses.iter().rev().find(explains).filter(|_| reason != "start") {
             Some(fault) => {
                 *verdict.resyncs.entry((fault.name, reason.to_owned())).or_default() += 1;
             }

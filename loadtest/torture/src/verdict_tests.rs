@@ -164,3 +164,12 @@ fn what_nobody_got_is_lost_unless_redis_lost_it() {
     // Over before it was committed.
     assert_eq!(judged(&[flush(4, 5)]).count(Promise::Lost), 1);
 }
+
+#[test]
+fn who_had_been_in_a_room_and_is_told_to_begin_there_is_seen() {
+    let begin = Entry::Resync { at: seconds(5), room: 0, cursor: cursor(1, 2, 4), reason: "start".into() };
+    let mut entries = events(1..=9);
+    entries.insert(4, begin);
+    // Though Redis had lost its history.
+    only(&judged(entries, &[flush(4, 5)]), Promise::UnexplainedResync, 1);
+}

@@ -13,5 +13,6 @@ async fn under_faults_that_leave_redis_alone_everyone_sees_every_event_once_in_o
     println!("{report}");
     assert!(report.is_clean(), "{report}");
     assert!(report.faults() >= 3 && report.delivered() > 100, "{report}");
+    assert!(report.recovered() > 0, "{report}");
     Ok(())
 }
