@@ -149,7 +149,7 @@ pub struct EdgeConfig {
     pub message_rate: u64,
     /// `ROWCAST_EDGE__MESSAGE_BURST`: frames that it may send at once, 100.
     pub message_burst: u64,
-    /// `ROWCAST_EDGE__INBOUND_RATE`: bytes that a socket may send in a second, `64KiB`; then it is closed with 4429. 0 sets no
+    /// `ROWCAST_EDGE__INBOUND_RATE`: bytes that a socket may send in a second, `64KiB`; then it is closed with 4429. `0B` sets no
     /// limit.
     #[serde(with = "size")]
     #[schemars(with = "String")]

@@ -53,6 +53,8 @@ pub enum After {
     Ended,
     /// The socket is to be closed: the client is to come back.
     Close(CloseCode, &'static str),
+    /// The same after a while: it was not let in, and would try again at once.
+    Keep(CloseCode, &'static str),
 }
 
 impl Seat {
@@ -177,11 +179,14 @@ impl Seat {
         frames: &mut VecDeque<Bytes>,
     ) -> After {
         if !self.welcomed {
-            let Some(refusal) = Refusal::of(code, self.connection.fault()) else {
-                return After::Close(code, reason);
+            return match Refusal::of(code, self.connection.fault()) {
+                Some(refusal) => {
+                    frames.push_back(packet(&refusal.packet(namespace)));
+                    After::Refused
+                }
+                None if matches!(code, CloseCode::Limit | CloseCode::Token) => After::Keep(code, reason),
+                None => After::Close(code, reason),
             };
-            frames.push_back(packet(&refusal.packet(namespace)));
-            return After::Refused;
         }
         self.put_out(code, reason, namespace, frames);
         if code.reconnect() == Reconnect::Never { After::Ended } else { After::Close(code, reason) }

@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
+use rand::RngExt;
 use rowcast_protocol::{CloseCode, socketio};
 
 use super::Settings;
@@ -17,10 +19,18 @@ use super::frames::packet;
 use super::seat::{After, Seat};
 use crate::accept::Caller;
 use crate::limits::Limits;
-use crate::session::{Now, Outgoing};
+use crate::session::{Now, Outgoing, SessionLimits};
 use crate::socket::Speech;
 use crate::wire;
 use crate::worker::{Connection, Transport, Worker, now};
+
+/// How long a client may take to come again whose CONNECT was refused: its application gets another token. Some clients stay
+/// on their socket meanwhile.
+const AFTER_REFUSAL: Duration = Duration::from_secs(45);
+
+/// How long a client is kept, in milliseconds, that is to come back by itself and was never in. It would else do so once a
+/// second: stock clients take an open socket for a success and wait no longer from time to time.
+const KEPT_MS: std::ops::Range<u64> = 2_000..10_000;
 
 /// Answers of its own that may wait to be written before nothing more is read.
 const MOST_WAITING: usize = 64;
@@ -49,6 +59,8 @@ pub struct Talk {
     /// Answers that are none of a session's.
     own: VecDeque<Bytes>,
     opened: bool,
+    /// How it ends when it was kept long enough.
+    kept: Option<(CloseCode, &'static str)>,
     closing: Option<(CloseCode, &'static str)>,
     closed: Option<CloseCode>,
     waker: Option<Waker>,
@@ -74,17 +86,18 @@ impl Talk {
             refused: 0,
             own: VecDeque::new(),
             opened: false,
+            kept: None,
             closing: None,
             closed: None,
             waker: None,
         };
-        talk.waiting = Some(talk.open());
+        talk.waiting = Some(talk.open(talk.settings.session.sign_in));
         talk
     }
 
-    fn open(&self) -> Rc<Connection> {
+    fn open(&self, sign_in: Duration) -> Rc<Connection> {
         let caller = self.visitor.caller.clone();
-        let session = self.settings.session;
+        let session = SessionLimits { sign_in, ..self.settings.session };
         let connection = self.worker.borrow_mut().open(Transport::SocketIo, caller, session, now());
         if let Some(waker) = &self.waker {
             connection.set_waker(waker);
@@ -101,12 +114,12 @@ impl Talk {
         self.seats.iter().position(|seat| seat.namespace == place)
     }
 
-    /// The client is in this namespace no more.
-    fn leave(&mut self, index: usize) {
+    /// The client is in this namespace no more. If it is in none, it may take so long to sign in.
+    fn leave(&mut self, index: usize, sign_in: Duration) {
         let seat = self.seats.remove(index);
         self.worker.borrow_mut().disconnect(&seat.connection);
         if self.seats.is_empty() && self.waiting.is_none() {
-            let waiting = self.open();
+            let waiting = self.open(sign_in);
             // The client watches for pings, of which the next would come late.
             waiting.session.borrow_mut().push(Outgoing::Ping);
             self.waiting = Some(waiting);
@@ -137,20 +150,29 @@ impl Talk {
         match seat.say(outgoing, &self.settings, frames) {
             After::On => {}
             After::Refused => {
-                self.leave(index);
+                self.leave(index, AFTER_REFUSAL);
                 self.count_refusal();
             }
             After::Ended => {
                 self.ended.push(seat.namespace);
-                self.leave(index);
+                self.leave(index, self.settings.session.sign_in);
             }
-            After::Close(code, reason) => self.finish(code, reason, frames),
+            After::Keep(code, reason) if self.seats.len() == 1 => {
+                self.kept = Some((code, reason));
+                let kept = rand::rng().random_range(KEPT_MS);
+                self.leave(index, Duration::from_millis(kept));
+            }
+            After::Keep(code, reason) | After::Close(code, reason) => self.finish(code, reason, frames),
         }
     }
 
     fn say_of_waiting(&mut self, outgoing: &Outgoing, frames: &mut VecDeque<Bytes>) {
         match outgoing {
             Outgoing::Ping => frames.push_back(packet(socketio::PING)),
+            Outgoing::Close(CloseCode::SignInTimeout, reason) => {
+                let (code, reason) = self.kept.unwrap_or((CloseCode::SignInTimeout, reason));
+                self.finish(code, reason, frames);
+            }
             Outgoing::Close(code, reason) => self.finish(*code, reason, frames),
             // The close says it, to who is in no namespace.
             _ => {}

@@ -33,7 +33,7 @@ impl Talk {
             Ok(Packet::Connect { namespace, auth }) => self.connect(namespace, auth),
             Ok(Packet::Disconnect { namespace }) => {
                 if let Some(index) = self.seat(namespace) {
-                    self.leave(index);
+                    self.leave(index, self.settings.session.sign_in);
                 }
             }
             Ok(Packet::Event { namespace, id, name, argument }) => {
@@ -66,11 +66,15 @@ impl Talk {
         if self.connects > MOST_CONNECTS {
             return self.too_many();
         }
+        if let Some((code, reason)) = self.kept {
+            return self.close(code, reason, now());
+        }
         let Some(place) = self.settings.namespace(namespace) else {
             return self.refuse(namespace, &Refusal::Namespace);
         };
-        if self.seat(namespace).is_some() {
-            return self.malformed("the namespace is connected already");
+        // A client that had no answer yet says nothing when it leaves: who comes again has left.
+        if let Some(index) = self.seat(namespace) {
+            self.leave(index, self.settings.session.sign_in);
         }
         if auth.types.as_ref().is_some_and(|types| types.len() > MAX_PATTERNS) {
             return self.malformed("too many patterns in types");
@@ -81,7 +85,7 @@ impl Talk {
         };
         self.ended.retain(|ended| *ended != place);
         let resume = auth.offset.as_deref().map(brought).unwrap_or_default();
-        let connection = self.waiting.take().unwrap_or_else(|| self.open());
+        let connection = self.waiting.take().unwrap_or_else(|| self.open(self.settings.session.sign_in));
         let seat =
             Seat::new(place, Rc::clone(&connection), auth.pid.filter(|pid| is_pid(pid)), resume.clone());
         let asks = SignIn { resume, types: auth.types, report: None };
@@ -107,9 +111,13 @@ impl Talk {
     }
 
     fn emitted(&mut self, namespace: &str, id: Option<u64>, name: &str, argument: Option<&str>) {
-        let Some(index) = self.seat(namespace).filter(|index| self.seats[*index].is_welcomed()) else {
+        let Some(index) = self.seat(namespace) else {
             return self.nobody(namespace);
         };
+        if !self.seats[index].is_welcomed() {
+            // It is meant for the connection before, which the client has left.
+            return;
+        }
         match (name, id) {
             ("ping", Some(id)) => self.answer(&socketio::ack(namespace, id, None)),
             ("ping", None) => {
@@ -133,7 +141,7 @@ impl Talk {
     fn nobody(&mut self, namespace: &str) {
         let place = self.settings.namespace(namespace);
         if !place.is_some_and(|place| self.ended.contains(&place)) {
-            self.malformed("wait for the answer to CONNECT before anything else");
+            self.malformed("connect to the namespace before anything else");
         }
     }
 }
