@@ -5,6 +5,7 @@ pub mod crowd;
 pub mod http;
 pub mod issuer;
 pub mod mint;
+pub mod socketio;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
