@@ -26,7 +26,7 @@ macro_rules! promises_hold {
 }
 
 promises_hold! {
-    ask, client_message, configuration, cursor, cursors, forwarded, key_set, notification, origin, proxy_header, record, redis_answer, report, time, token,
+    ask, client_message, configuration, cursor, cursors, forwarded, key_set, notification, origin, proxy_header, record, redis_answer, report, socketio_event, socketio_packet, time, token,
     type_filter, wire,
 }
 

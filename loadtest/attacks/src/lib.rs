@@ -12,6 +12,7 @@ mod messages;
 pub mod pace;
 pub mod requests;
 mod round;
+mod socketio;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ pub enum Way {
     Socket,
     /// Behind a handshake with the token, and the server's first frame.
     SignedIn,
+    /// Behind a handshake of Socket.IO.
+    Engine,
+    /// Behind the same, and in the default namespace, with the token.
+    Namespace,
 }
 
 /// What follows the opening.
@@ -112,7 +117,7 @@ impl Counts {
 
 /// All attacks.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    [frames::ATTACKS, messages::ATTACKS, requests::ATTACKS, held::ATTACKS, floods::ATTACKS]
+    [frames::ATTACKS, messages::ATTACKS, requests::ATTACKS, held::ATTACKS, floods::ATTACKS, socketio::ATTACKS]
         .into_iter()
         .flatten()
 }

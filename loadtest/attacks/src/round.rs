@@ -7,7 +7,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wire::{self, Heard};
-use crate::{Attack, Pace, Target, Then, Way};
+use crate::{Attack, Pace, Target, Then, Way, socketio};
 
 /// A request has been answered when nothing more came for so long.
 const QUIET: Duration = Duration::from_secs(1);
@@ -40,10 +40,8 @@ pub(crate) async fn run(
     let (reader, writer) = stream.into_split();
     let mut round = Round { reader, heard: Heard::default() };
     let mut sending = Sending { writer, pace, bytes };
-    if attack.way != Way::Http {
-        let token = if attack.way == Way::SignedIn { target.token.as_str() } else { "" };
-        sending.send(&wire::handshake("/ws", token)).await;
-        let wanted = if attack.way == Way::SignedIn { "welcome" } else { "" };
+    if let Some((path, token, hello, wanted)) = entrance(attack.way, target) {
+        sending.send(&[wire::handshake(path, token), hello].concat()).await;
         if let Some(outcome) = round.shake_hands(wanted).await {
             return outcome;
         }
@@ -63,6 +61,17 @@ pub(crate) async fn run(
             round.hear_while(sending.send_over_and_over(&more, sent)).await
         }
         Then::Trickle(byte, pause) => round.hear_while(sending.trickle(byte, pause)).await,
+    }
+}
+
+/// How a way goes in: a path, a token in the handshake, what is said behind it, and what is waited for.
+fn entrance(way: Way, target: &Target) -> Option<(&'static str, &str, Vec<u8>, &'static str)> {
+    match way {
+        Way::Http => None,
+        Way::Socket => Some(("/ws", "", Vec::new(), "")),
+        Way::SignedIn => Some(("/ws", &target.token, Vec::new(), "welcome")),
+        Way::Engine => Some((socketio::PATH, "", Vec::new(), "")),
+        Way::Namespace => Some((socketio::PATH, "", socketio::connect(&target.token), "42")),
     }
 }
 

@@ -154,9 +154,12 @@ impl Heard {
     }
 }
 
-/// The `op` that a frame begins with.
-fn op(json: &[u8]) -> String {
-    let text = String::from_utf8_lossy(json);
+/// The `op` that a frame begins with; of a packet of Socket.IO its kind, two digits.
+fn op(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    if text.starts_with('4') {
+        return text.chars().take(2).collect();
+    }
     let value = text.strip_prefix(r#"{"op":""#).and_then(|rest| rest.split('"').next());
     value.unwrap_or_default().to_owned()
 }
@@ -168,9 +171,12 @@ mod tests {
     #[test]
     fn what_a_server_says_is_heard_however_it_is_cut() {
         let mut said = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
-        for (first, payload) in
-            [(TEXT, &br#"{"op":"welcome","session":"x"}"#[..]), (PING, b""), (TEXT, b"{}")]
-        {
+        for (first, payload) in [
+            (TEXT, &br#"{"op":"welcome","session":"x"}"#[..]),
+            (PING, b""),
+            (TEXT, b"{}"),
+            (TEXT, b"44/a,{}"),
+        ] {
             said.extend([first, u8::try_from(payload.len()).unwrap()]);
             said.extend(payload);
         }
@@ -183,7 +189,7 @@ mod tests {
             let mut heard = Heard::default();
             said.chunks(cut).for_each(|chunk| heard.feed(chunk));
             assert_eq!(heard.close, Some(1009), "{cut}");
-            assert!(heard.ops.contains("welcome") && heard.ops.contains("event"));
+            assert!(heard.ops.contains("welcome") && heard.ops.contains("event") && heard.ops.contains("44"));
             assert!(heard.upgraded && !heard.compresses && heard.statuses == [101]);
         }
         let mut heard = Heard::default();

@@ -7,13 +7,14 @@ mod positions;
 mod postgres;
 mod redis;
 mod requests;
+mod socketio;
 mod sockets;
 mod tokens;
 
 use crate::Target;
 
 /// Every target.
-pub const ALL: [Target; 17] = [
+pub const ALL: [Target; 19] = [
     Target {
         name: "wire",
         check: sockets::wire,
@@ -40,6 +41,38 @@ pub const ALL: [Target; 17] = [
             b"[[[[[[[[",
             b"\\u0000",
             b"\\ud800",
+            b"1e999",
+            b"null",
+        ],
+    },
+    Target {
+        name: "socketio_packet",
+        check: socketio::socketio_packet,
+        words: &[
+            b"40",
+            b"42",
+            b"451-",
+            b"/notifications,",
+            b"12",
+            br#"["refresh",{"token":"t"}]"#,
+            br#"{"token":"t","pid":"p","offset":"o"}"#,
+            b"[[[[[[[[",
+            b"\\ud800",
+            b"18446744073709551616",
+        ],
+    },
+    Target {
+        name: "socketio_event",
+        check: socketio::socketio_event,
+        words: &[
+            b"connect",
+            b"resync",
+            b"\n",
+            br#"{"type":"own"}"#,
+            br#""merchantId":"#,
+            br#"},"truncated":true,"x":{"#,
+            b"\\u0074ype",
+            b"[[[[[[[[",
             b"1e999",
             b"null",
         ],

@@ -28,7 +28,8 @@ pub fn record(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(revocations) = Revocations::parse(text)
     {
-        let plain: serde_json::Value = serde_json::from_str(text).expect("a sheet is JSON");
+        // What is passed over may hold numbers beyond all bounds, of which this reading makes an error.
+        let Ok(plain) = serde_json::from_str::<serde_json::Value>(text) else { return };
         let entries = |kind: &str| plain[kind].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(revocations.len(), entries("subject") + entries("token_id") + entries("room"));
         let room = RoomName::parse("m1").expect("a room's name");

@@ -10,3 +10,4 @@ mod held;
 mod messages;
 mod requests;
 mod siege;
+mod socketio;

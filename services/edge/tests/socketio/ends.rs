@@ -1,6 +1,8 @@
 //! How a stock client is refused and put out: what it should do next decides whether it is told in a packet, behind which
 //! it does not come back by itself, or by a close, behind which it does.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use rowcast_sandbox::{Signal, wait_until};
 use serde_json::{Value, json};
@@ -125,11 +127,13 @@ async fn limits_are_those_of_other_sockets_and_close_the_socket() -> Result<()> 
     let edge = stage.edge(&[("EDGE__MAX_PER_ROOM", "1"), ("EDGE__MESSAGE_BURST", "20")]).await?;
     let (native, _) = edge.join(json!("m1"), json!({})).await?;
     let mut second = Io::open(&edge).await?;
+    let begun = Instant::now();
     second.send(&format!("40/notifications,{}", json!({ "token": token(json!("m1")) }))).await?;
     // It would come back at once: it is kept for a while.
     let (code, reason, packets) = second.closed().await?;
     assert!(code == 4429 && reason.starts_with("room: "), "{code} {reason}");
     assert!(packets.iter().all(|packet| packet == "2"), "{packets:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "it was closed after {:?}", begun.elapsed());
     drop(native);
     wait_until("the room has a place", LIMIT, || async { Io::join(&edge, json!("m1")).await.is_ok() })
         .await?;
