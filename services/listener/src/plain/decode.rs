@@ -11,7 +11,16 @@ use crate::config::ListenerConfig;
 
 /// As in `rowcast.type_fault`.
 const MAX_TYPE_BYTES: usize = 150;
-const SOCKET_IO_TYPES: [&str; 4] = ["connect", "disconnect", "connected", "connect_error"];
+const SOCKET_IO_TYPES: [&str; 8] = [
+    "connect",
+    "disconnect",
+    "connected",
+    "connect_error",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+    "resync",
+];
 /// What a trigger sends in place of a row that `pg_notify` would not take, by the seed of many such triggers.
 const TOO_LARGE: &str = "payload_too_large";
 
