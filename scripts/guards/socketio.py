@@ -57,7 +57,7 @@ MUTANTS = [
         TALK,
         "self.own.len() > MOST_WAITING",
         "self.own.len() > 1_000_000 * MOST_WAITING",
-        hostile("floods_of"),
+        MODEL,
     ),
     Mutant(
         "socketio: who is in no namespace has its time to sign in",

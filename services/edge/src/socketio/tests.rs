@@ -341,3 +341,19 @@ proptest! {
         prop_assert!(world.client.recovered);
     }
 }
+
+#[test]
+fn nothing_more_is_read_while_many_answers_wait() {
+    let mut world = World::new([true, false, false]);
+    world.settle();
+    let talk = world.talk.as_mut().expect("it is connected");
+    let mut asked = 0;
+    while !talk.is_congested() && asked < 10_000 {
+        talk.message("42/notifications,1[\"ping\"]");
+        asked += 1;
+    }
+    assert!((64..70).contains(&asked), "{asked} were taken");
+    // They go out, and it is heard again.
+    while world.read() {}
+    assert!(!world.talk.as_ref().expect("it is connected").is_congested());
+}
