@@ -15,6 +15,8 @@ use anyhow::{Context, Result, bail};
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 const LOCK: &str = ".in-use";
 const KEPT: &str = ".kept";
+/// In front of the names of folders that are being removed.
+const BURIED: &str = ".buried-";
 
 /// A temporary folder of its own. Dropped by a panicking thread it stays, and its name is printed.
 #[derive(Debug)]
@@ -89,27 +91,94 @@ fn gate(root: &Path) -> Result<File> {
     File::create(root.join(".gate")).context("opening the lock of the folder of sandboxes")
 }
 
-/// Removes what processes that were killed have left, and what was kept long enough. Failing costs disk space only.
+/// Removes what processes that were killed have left, and what was kept long enough. Failing costs disk space only. It may be
+/// gigabytes, and nobody waits for it: what is not gone when this process ends, the next one goes on with.
 fn sweep(root: &Path) {
-    let Ok(gate) = gate(root) else { return };
+    let buried = bury(root);
+    if !buried.is_empty() {
+        // It has nothing to say to anybody, and nothing depends on its end.
+        thread::spawn(move || buried.iter().for_each(|path| remove(path)));
+    }
+}
+
+/// Puts aside what is to be removed, under the lock, which is then free again.
+fn bury(root: &Path) -> Vec<PathBuf> {
+    let Ok(gate) = gate(root) else { return Vec::new() };
     if gate.try_lock().is_err() {
-        return;
+        return Vec::new();
     }
     let folders = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut buried = Vec::new();
     for path in folders.map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(BURIED) {
+            buried.push(path);
+            continue;
+        }
         let Ok(lock) = File::open(path.join(LOCK)) else {
             continue;
         };
         if lock.try_lock().is_err() || is_kept(&path) {
             continue;
         }
-        if let Err(error) = fs::remove_dir_all(&path) {
+        let aside = root.join(format!("{BURIED}{}-{name}", std::process::id()));
+        match fs::rename(&path, &aside) {
+            Ok(()) => buried.push(aside),
+            Err(error) => tracing::debug!(folder = %path.display(), %error, "left-over folder not put aside"),
+        }
+    }
+    buried
+}
+
+fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        // Another process may be at it too.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::debug!(folder = %path.display(), %error, "left-over folder not removed");
         }
+        _ => {}
     }
 }
 
 fn is_kept(folder: &Path) -> bool {
     let marked = fs::metadata(folder.join(KEPT)).and_then(|marker| marker.modified());
     marked.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < KEEP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A root of its own, with a folder of each kind.
+    fn root_of(own: &Folder, names: [&str; 3]) -> [PathBuf; 3] {
+        names.map(|name| {
+            let path = own.path().join(name);
+            fs::create_dir(&path).expect("made");
+            File::create(path.join(LOCK)).expect("made");
+            path
+        })
+    }
+
+    #[test]
+    fn folders_of_the_dead_are_put_aside_under_the_lock_and_removed_outside_of_it() {
+        let own = Folder::new("sweep").expect("a folder");
+        let [dead, living, kept] = root_of(&own, ["dead-1-0", "living-2-0", "kept-3-0"]);
+        fs::write(dead.join("data"), "data").expect("written");
+        File::create(kept.join(KEPT)).expect("made");
+        let held = File::open(living.join(LOCK)).expect("opened");
+        held.try_lock().expect("free");
+
+        let buried = bury(own.path());
+        assert!(gate(own.path()).expect("opened").try_lock().is_ok(), "nobody waits for what is to come");
+        assert!(!dead.exists() && living.exists() && kept.exists());
+        let [aside] = &*buried else { panic!("one is put aside: {buried:?}") };
+        assert!(aside.join("data").exists(), "it is not removed under the lock");
+
+        // What one process did not come to, the next one does.
+        assert_eq!(bury(own.path()), buried);
+        remove(aside);
+        assert!(!aside.exists());
+        remove(aside);
+        assert_eq!(bury(own.path()), [] as [PathBuf; 0]);
+    }
 }
