@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on this machine to build, run and test Rowcast: PostgreSQL, Redis, HAProxy, a C
-# compiler, CMake, Node and npm; and PgBouncer, Chromium and pip, which tests alone want. What is there is left alone, and no
+# compiler, CMake, Node and npm; and curl, PgBouncer, Chromium and pip, which tests alone want. What is there is left alone, and no
 # system service is started: Rowcast starts servers of its own.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
@@ -30,6 +30,7 @@ missing() {
     has cc || echo compiler
     has cmake || echo cmake
     has python3 || echo python
+    has curl || echo curl
     has node || echo node
     [[ $(uname) != Linux ]] || has setpriv || echo setpriv
 }

@@ -20,6 +20,8 @@ import { readDev } from "../../testing/dev";
 const ROOT = resolve(import.meta.dirname, "../../..");
 const PAGE = join(ROOT, "docs/migrating-from-socketio.md");
 const BINARIES = process.env["ROWCAST_BIN_DIR"] ?? join(ROOT, "target/debug");
+/** Where programs lie that are not on every path: HAProxy on Debian, psql where Homebrew brought it. */
+const PLACES = ["/usr/sbin", "/opt/homebrew/opt/postgresql@17/bin", "/usr/local/opt/postgresql@17/bin"];
 /** Far more than it takes. */
 const PATIENCE = 90_000;
 
@@ -128,7 +130,7 @@ async function run(folder: string, values: Readonly<Record<string, string>>): Pr
       ...Object.fromEntries(inherited),
       ...values,
       NODE_PATH: join(ROOT, "clients/node_modules"),
-      PATH: [folder, process.env["PATH"], "/usr/sbin"].join(delimiter),
+      PATH: [folder, process.env["PATH"], ...PLACES].join(delimiter),
       // The Redis is the running system's too.
       ROWCAST_INSTALLATION: "shop",
       // What a reader has the time for.
