@@ -94,6 +94,8 @@ pub struct Socket<IO, S> {
     decoder: Decoder,
     /// What was read may hold messages that have yet to be taken.
     unheard: bool,
+    /// What comes is no frames any more: it is read, and nothing is made of it.
+    deaf: bool,
     limits: Arc<Limits>,
     inbound: Inbound,
     writing: VecDeque<Bytes>,
@@ -119,6 +121,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Speech + Unpin> Socket<IO, S> {
             speech,
             decoder,
             unheard: !received.is_empty(),
+            deaf: false,
             limits,
             inbound: Inbound::default(),
             writing: VecDeque::new(),
@@ -185,8 +188,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Speech + Unpin> Socket<IO, S> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
-            // Once this side closes, whatever comes is only waited for to end.
-            if !self.speech.is_closing() {
+            if !self.deaf {
                 self.decoder.feed(buffer.filled());
                 self.unheard = true;
             }
@@ -204,12 +206,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Speech + Unpin> Socket<IO, S> {
     /// Takes so many messages, or all that are here; fewer where what waits to be sent is too much already.
     fn take_messages(&mut self, messages: &mut usize) {
         while *messages > 0 && self.unheard && !self.speech.is_congested() {
-            if self.speech.is_closing() {
-                self.unheard = false;
-                return;
-            }
             *messages -= 1;
             let taken = self.decoder.next_message();
+            if self.speech.is_closing() {
+                self.wait_for_answer(taken);
+                continue;
+            }
             let frames = self.decoder.take_frames();
             if frames > 0
                 && let Err(limit) = self.inbound.frames(self.limits.inbound(), frames, Instant::now())
@@ -232,10 +234,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Speech + Unpin> Socket<IO, S> {
                         CloseCode::Malformed => "binary messages are not taken here",
                         _ => "not a valid WebSocket frame",
                     };
+                    self.deaf = true;
                     self.speech.close(code, reason, now());
                 }
             }
         }
+    }
+
+    /// This side closes: of what comes only the answer to that matters, behind which clients wait for the connection's end.
+    fn wait_for_answer(&mut self, taken: Result<Option<Incoming>, CloseCode>) {
+        match taken {
+            Ok(Some(Incoming::Close)) => self.ended = true,
+            Ok(Some(_)) => return,
+            Ok(None) => {}
+            Err(_) => self.deaf = true,
+        }
+        self.unheard = false;
     }
 
     /// Writes what is queued; ready when nothing is left.
