@@ -95,14 +95,17 @@ withEach((stock) => {
 describe(`socket.io-client ${NEWEST.version}, when it cannot be recovered`, () => {
   /** Loses the connection of a client that has heard a row, does something, and has it back. */
   async function lose(name: string, meanwhile: (listener: Listener) => Promise<void> | void): Promise<Listener> {
-    const link = await Link.to(here.url());
+    const link = await Link.to(here.url(0));
     const room = here.room(name);
     const listener = await here.listen(NEWEST, room, {}, link.url).live();
+    const witness = await here.listen(NEWEST, room, {}, here.url(0)).live();
     await here.insert(room, "before");
     await listener.hears("before");
     link.down();
     await until("it has noticed", () => listener.disconnects.length === 1);
     await here.insert(room, "missed");
+    // Else it may come behind the resync, as what happens then.
+    await witness.hears("missed");
     await meanwhile(listener);
     link.up();
     await listener.live(2);
