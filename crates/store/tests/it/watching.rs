@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rowcast_store::{WatchOptions, Watches};
 
-use crate::database::{Database, words};
+use crate::database::{Database, on_each_version, words};
 
 async fn refused(db: &Database, call: &str) -> String {
     let error = db.client.batch_execute(call).await.expect_err(call);
@@ -47,6 +47,10 @@ async fn what_can_not_be_watched_is_refused_with_the_reason() -> Result<()> {
         ("'t', 'm', type => 'rowcast.x'", "Rowcast's own"),
         ("'t', 'm', type => 'rowcast'", "Rowcast's own"),
         ("'t', 'm', type => 'connect'", "Socket.IO"),
+        ("'t', 'm', type => 'disconnecting'", "Socket.IO"),
+        ("'t', 'm', type => 'newListener'", "Socket.IO"),
+        ("'t', 'm', type => 'removeListener'", "Socket.IO"),
+        ("'t', 'm', type => 'resync'", "Socket.IO"),
         ("'t', 'm', type => ''", "1 to 150 bytes"),
         ("'t', 'm', operations => '{select}'", "insert, update and delete"),
         ("'t', 'm', on_error => 'ignore'", "warn or fail"),
@@ -129,5 +133,28 @@ async fn a_table_that_was_dropped_and_made_anew_can_be_watched_anew() -> Result<
     db.run(make).await?;
     assert_eq!(db.events_of("INSERT INTO t VALUES (1, 'a')").await?.len(), 1);
     assert_eq!(db.number("SELECT count(*) FROM rowcast.watches").await?, 1);
+    Ok(())
+}
+
+on_each_version!(a_watch_of_a_type_that_was_refused_later_goes_on);
+
+async fn a_watch_of_a_type_that_was_refused_later_goes_on(db: Database) -> Result<()> {
+    // As it was before the migration that refuses the type.
+    db.run(
+        "CREATE TABLE t (id int PRIMARY KEY, m text); BEGIN;
+         CREATE OR REPLACE FUNCTION rowcast.type_fault(type text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT NULL';
+         SELECT rowcast.watch('t', 'm', type => 'resync'); COMMIT",
+    )
+    .await?;
+    db.run(include_str!("../../../../migrations/V7__reserved_types.sql")).await?;
+    let events = db.events_of("INSERT INTO t VALUES (1, 'a')").await?;
+    assert_eq!(events.len(), 1);
+    // No client takes this for a word of its own, so there is nothing to mend either.
+    assert_eq!(events[0].type_, "resync.created");
+    assert_eq!(db.number("SELECT count(*) FROM rowcast.drift()").await?, 0);
+    assert_eq!(db.number("SELECT count(*) FROM rowcast.trigger_error").await?, 0);
+    let refusal = db.refusal("SELECT rowcast.watch('t', 'm', type => 'resync')").await;
+    assert!(refusal.contains("Socket.IO"), "{refusal}");
+    assert_eq!(db.number("SELECT count(*) FROM rowcast.watches WHERE type = 'resync'").await?, 1);
     Ok(())
 }

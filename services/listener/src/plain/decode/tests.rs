@@ -107,3 +107,17 @@ fn wrong_settings_are_refused_by_name() {
     let error = serde_json::from_value::<ListenerConfig>(unknown).expect_err("it is wrong").to_string();
     assert!(error.contains("room_field"), "{error}");
 }
+
+#[test]
+fn types_that_clients_of_socket_io_keep_for_themselves_are_those_of_the_migration() {
+    let migration = include_str!("../../../../../migrations/V7__reserved_types.sql");
+    let list = migration.split("WHEN type IN (").nth(1).and_then(|rest| rest.split(')').next());
+    let there: Vec<&str> =
+        list.expect("the list").split(',').map(|name| name.trim().trim_matches('\'')).collect();
+    assert_eq!(there, SOCKET_IO_TYPES);
+    let channels = channels(serde_json::json!({ "channels": ["c"] }));
+    for type_ in there {
+        let payload = format!(r#"{{"merchantId":"m1","type":"{type_}"}}"#);
+        assert_eq!(decode(&channels, "c", &payload), Err("type"), "{type_}");
+    }
+}
