@@ -73,7 +73,8 @@ impl User {
 }
 
 /// A command for a program that becomes the user and, where the system can do that, gets a signal when its parent ends.
-/// Nothing stays between: the process started *is* the program, in the end.
+/// Nothing stays between: the process started *is* the program, in the end. The signal is asked for on the way there: a
+/// parent that is killed in the milliseconds before that leaves the program running.
 pub(crate) fn command(program: &OsStr, user: Option<&User>, death: Option<Signal>) -> Command {
     let setpriv = can_set_parent_death_signal();
     let death = death.filter(|_| setpriv).map(signal_name);

@@ -76,8 +76,12 @@ async fn helper_that_starts_a_child_and_waits() -> Result<()> {
     };
     let folder = Folder::new("process")?;
     // Started in a task of a runtime thread that ends at once, as those of tests do.
-    let launch = shell(&folder, "exec sleep 600");
+    let launch = shell(&folder, "echo up; exec sleep 600");
     let process = std::thread::spawn(move || launch.spawn()).join().expect("no panic")?;
+    // A spawned child is still on its way: before it has asked for the signal, the end of its parent tells it nothing.
+    process
+        .wait_ready(SOON, || async { process.log_tail(1).contains("up").then_some(()).context("not up") })
+        .await?;
     let unfinished = std::path::Path::new(&file).with_extension("unfinished");
     std::fs::write(&unfinished, process.pid().to_string())?;
     std::fs::rename(unfinished, file)?;
