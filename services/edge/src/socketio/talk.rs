@@ -150,6 +150,8 @@ impl Talk {
         match seat.say(outgoing, &self.settings, frames) {
             After::On => {}
             After::Refused => {
+                // It may have taken the answer to a CONNECT before this one for its own.
+                self.ended.push(seat.namespace);
                 self.leave(index, AFTER_REFUSAL);
                 self.count_refusal();
             }

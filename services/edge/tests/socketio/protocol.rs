@@ -135,6 +135,25 @@ async fn who_comes_twice_without_an_answer_in_between_has_left_and_its_neighbour
 }
 
 #[tokio::test]
+async fn what_was_meant_for_a_connection_that_a_refusal_replaced_disturbs_no_neighbour() -> Result<()> {
+    let (_stage, _leader, edge) = served().await?;
+    let mut io = Io::open(&edge).await?;
+    let auth = json!({ "token": token(json!("m1")) });
+    connect(&mut io, "", &auth).await?;
+    for again in [json!({ "token": "nonsense" }), json!({})] {
+        connect(&mut io, "/custom,", &auth).await?;
+        io.send(&format!("40/custom,{again}")).await?;
+        let answer = io.packet().await?;
+        assert!(answer.starts_with("44/custom,"), "{answer}");
+        // A client that has only heard the answer before this one emits what it had to say.
+        io.send("42/custom,[\"late\"]").await?;
+        io.send("427[\"ping\"]").await?;
+        assert_eq!(io.packet().await?, "437[]");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_clients_emit_and_acknowledge_is_taken_without_a_word_but_for_ping() -> Result<()> {
     let mut stage = Stage::new().await?;
     let _leader = stage.leader().await?;

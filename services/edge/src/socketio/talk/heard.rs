@@ -74,6 +74,7 @@ impl Talk {
         };
         // A client that had no answer yet says nothing when it leaves: who comes again has left.
         if let Some(index) = self.seat(namespace) {
+            self.ended.push(place);
             self.leave(index, self.settings.session.sign_in);
         }
         if auth.types.as_ref().is_some_and(|types| types.len() > MAX_PATTERNS) {
