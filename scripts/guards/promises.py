@@ -95,6 +95,13 @@ MUTANTS = [
         binaries=True,
     ),
     Mutant(
+        "the generation: nothing of a history goes out before edges can have heard of it",
+        "services/listener/src/core.rs",
+        "self.publisher.hold(self.is_untold());",
+        "self.publisher.hold(false);",
+        ["-p", "rowcast-listener", "--lib", "--", "core::tests::nothing_of_a_history"],
+    ),
+    Mutant(
         "the generation: a cursor of an older one is not resumed",
         "services/edge/src/room.rs",
         "        if cursor.generation != self.generation {\n            return vec![Action::Answer(",

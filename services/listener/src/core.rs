@@ -58,6 +58,9 @@ pub(crate) struct Core {
     undeleted: Vec<Published>,
     undeleted_since: Option<Instant>,
     generation: Generation,
+    /// The generation of the last heartbeat that Redis took, and of the one that is on its way.
+    told: Option<Generation>,
+    telling: Option<Generation>,
     last_loss: Option<i64>,
     heartbeat_due: Instant,
     pub raise_requested: bool,
@@ -84,6 +87,8 @@ impl Core {
             undeleted: Vec::new(),
             undeleted_since: None,
             generation,
+            told: None,
+            telling: None,
             last_loss: None,
             heartbeat_due: now,
             raise_requested: false,
@@ -158,6 +163,9 @@ impl Core {
         if !self.leadership.may_publish(now) {
             return Step::Stop;
         }
+        // An edge puts the generation that it has heard of into cursors: events of a history that it has not heard of would
+        // get places that were others'.
+        self.publisher.hold(self.is_untold());
         let heartbeat = self.heartbeat(now);
         let beats = heartbeat.is_some();
         let commands = self.publisher.next_batch(now, heartbeat);
@@ -167,15 +175,24 @@ impl Core {
         }
         if beats {
             self.heartbeat_due = now + HEARTBEAT_INTERVAL;
+            self.telling = Some(self.generation);
         }
         Step::Send(commands)
     }
 
-    /// The heartbeat, if it is due and the way from the outbox to here is known to be open.
+    /// Whether no edge can know of the generation yet.
+    fn is_untold(&self) -> bool {
+        self.told != Some(self.generation)
+    }
+
+    /// The heartbeat, if it is due and the way from the outbox to here is known to be open. One that has to come before events
+    /// does not wait for that: reading may wait for those.
     fn heartbeat(&self, now: Instant) -> Option<Heartbeat> {
         let read_lately =
             self.read_completed.is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
-        if now < self.heartbeat_due || !read_lately || !self.publisher.mirrors.stand() {
+        let waited_for = self.is_untold() && self.publisher.pending() > 0;
+        let due = now >= self.heartbeat_due && read_lately;
+        if !(due || waited_for) || !self.publisher.mirrors.stand() {
             return None;
         }
         Some(Heartbeat {
@@ -203,6 +220,9 @@ impl Core {
         let outcome = self.publisher.on_replies(now, replies);
         if outcome.mirrored {
             self.heartbeat_due = now;
+        }
+        if outcome.heartbeat_sent {
+            self.told = self.telling;
         }
         (outcome, self.collect_published(now))
     }

@@ -54,6 +54,7 @@ pub struct Publisher {
     published: Vec<Published>,
     fenced: Option<Epoch>,
     catching_up: Option<i64>,
+    held: bool,
     /// What edges are to find in Redis besides events.
     pub(crate) mirrors: Mirrors,
 }
@@ -75,6 +76,7 @@ impl Publisher {
             published: Vec::new(),
             fenced: None,
             catching_up: Some(i64::MIN),
+            held: false,
             mirrors: Mirrors::default(),
         }
     }
@@ -167,6 +169,11 @@ impl Publisher {
         }
     }
 
+    /// Nothing of rooms goes out while it is held.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// The next commands, none when there is nothing to send, a batch is under way or a newer leader was met.
     /// A heartbeat goes last: it says that the way behind the events is open, and tells of no sheet that is still on its way. Before it, and behind questions for heads,
     /// it is asked whether history is still there: a head that is missing may have been flushed.
@@ -177,7 +184,7 @@ impl Publisher {
         }
         let around = self.surroundings(now);
         let mut bytes = 0;
-        while commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
+        while !self.held && commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
             let Some(slot) = self.round.pop_front() else { break };
             let room = self.rooms.get(slot);
             room.scheduled = false;

@@ -145,3 +145,38 @@ fn a_loss_impairs_the_heartbeat_at_once_and_asks_for_a_generation_when_quiet() {
     assert_eq!(asked, Asked::default());
     assert!(bench.read_with(10_100, &[], Some(SERVER)).settle);
 }
+
+/// What goes out at a moment, and that Redis takes it.
+fn sent(bench: &mut Bench, millis: u64) -> Vec<Command> {
+    let now = bench.at(millis);
+    let Step::Send(commands) = bench.core.next_step(now) else { return Vec::new() };
+    let replies = commands.iter().map(|command| match command {
+        Command::Sync { .. } => {
+            let (since_append, ids, resyncs) = (Duration::ZERO, Vec::new(), Vec::new());
+            Reply::Synced { head: None, since_append, ids, resyncs }
+        }
+        _ => Reply::Done,
+    });
+    let replies = replies.collect();
+    bench.core.on_replies(now, replies);
+    commands
+}
+
+#[test]
+fn nothing_of_a_history_goes_out_before_edges_can_have_heard_of_it() {
+    let is_of_a_room = |command: &Command| !matches!(command, Command::Check(_) | Command::Heartbeat(_));
+    let mut bench = Bench::new();
+    for generation in [3, 4] {
+        bench.read(10, &[0, 0]);
+        let first = sent(&mut bench, 20);
+        let told = first.iter().any(
+            |command| matches!(command, Command::Heartbeat(heartbeat) if heartbeat.generation == generation),
+        );
+        assert!(told && !first.iter().any(is_of_a_room), "{first:?}");
+        assert!(sent(&mut bench, 30).iter().any(is_of_a_room));
+        bench.core.set_generation(Generation(generation + 1), bench.at(40));
+        // One that the link took along has told nobody.
+        bench.read(50, &[0]);
+        assert!(bench.heartbeat(60).is_some_and(|heartbeat| heartbeat.generation == generation + 1));
+    }
+}
