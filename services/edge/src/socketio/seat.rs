@@ -26,6 +26,9 @@ use crate::worker::Connection;
 /// Why a client fetches a room that it comes to without having been there.
 const START: &str = "start";
 
+/// Refreshes that may wait to be acknowledged. An application asks for one at a time.
+const MOST_ACKNOWLEDGED: usize = 16;
+
 /// One client in one namespace.
 pub struct Seat {
     /// The namespace's place among those that are served.
@@ -39,8 +42,8 @@ pub struct Seat {
     /// Its CONNECT was answered: it is in.
     welcomed: bool,
     said_bye: bool,
-    /// The number of the refresh that waits to be acknowledged.
-    refresh: Option<u64>,
+    /// The numbers of refreshes that wait to be acknowledged. The newest token counts: all have its answer.
+    refresh: Vec<u64>,
 }
 
 /// What comes of something that was said.
@@ -66,7 +69,7 @@ impl Seat {
         brought: BTreeMap<String, String>,
     ) -> Self {
         let reach = Reach::new(&[], &brought);
-        let (welcomed, said_bye, refresh) = (false, false, None);
+        let (welcomed, said_bye, refresh) = (false, false, Vec::new());
         Self { namespace, connection, pid, brought, reach, welcomed, said_bye, refresh }
     }
 
@@ -77,7 +80,7 @@ impl Seat {
 
     /// The answer to its refresh is to be said as this acknowledgement too.
     pub fn acknowledge_refresh(&mut self, id: Option<u64>) {
-        self.refresh = id;
+        self.refresh.extend(id.filter(|_| self.refresh.len() < MOST_ACKNOWLEDGED));
     }
 
     /// Puts what its session has to say into frames.
@@ -147,7 +150,7 @@ impl Seat {
         self.reach.has(greeting);
         let emit = Emit::frame(greeting.json()).expect("an answer to a refresh is a frame");
         frames.push_back(frames::emit(namespace, &emit, None));
-        if let Some(id) = self.refresh.take() {
+        for id in self.refresh.drain(..) {
             frames.push_back(packet(&socketio::ack(namespace, id, Some(&emit.payload))));
         }
         for (room, start, resumed) in &greeting.rooms {

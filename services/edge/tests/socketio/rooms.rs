@@ -1,7 +1,9 @@
 //! What a client may see and is told of meanwhile: filters, refreshes, the light.
 
 use anyhow::{Context, Result};
+use futures_util::SinkExt;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::socketio::Io;
 use crate::support::{SECRET, Stage, heartbeat, sign, token, token_until};
@@ -101,5 +103,25 @@ async fn a_client_hears_of_its_token_and_of_the_light() -> Result<()> {
     assert_eq!((&dark.payload["live"], &dark.offset), (&json!(false), &None));
     leader.say(heartbeat(1, 1));
     assert_eq!(io.event_of("rowcast.status").await?.payload["live"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn refreshes_that_come_together_are_all_acknowledged() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let _leader = stage.leader().await?;
+    let edge = stage.edge(&[]).await?;
+    let mut io = Io::join(&edge, json!("m1")).await?;
+    let argument = json!({ "token": token(json!("m1")) });
+    for id in ["1", "2", ""] {
+        let packet = format!("42/notifications,{id}[\"refresh\",{argument}]");
+        io.client.socket.feed(Message::text(packet)).await?;
+    }
+    io.client.socket.flush().await?;
+    let mut missing = vec!["43/notifications,1[{", "43/notifications,2[{"];
+    while !missing.is_empty() {
+        let packet = io.packet().await?;
+        missing.retain(|begin| !packet.starts_with(begin));
+    }
     Ok(())
 }
