@@ -48,6 +48,11 @@ pub(crate) enum Entry {
         cursor: Cursor,
         reason: String,
     },
+    /// It was told that it is recovered and yet does not go on in every room, or the reverse.
+    Misled {
+        at: Duration,
+        text: String,
+    },
     /// What is not for it, or not a row of this run.
     Foreign {
         at: Duration,
@@ -91,6 +96,8 @@ pub(crate) struct Client {
     rooms: HashMap<String, (usize, u16)>,
     cursors: HashMap<String, String>,
     stock: Option<Stock>,
+    /// Whether the answer to its last CONNECT said that it is recovered.
+    recovered: bool,
     token: String,
     edges: Arc<[Endpoint]>,
     clock: Clock,
@@ -119,6 +126,7 @@ impl Client {
             rooms: names.collect(),
             cursors: HashMap::new(),
             stock: speaks_socketio.then(Stock::default),
+            recovered: false,
             token,
             edges,
             clock,

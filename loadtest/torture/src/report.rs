@@ -192,6 +192,7 @@ impl fmt::Display for Report {
         writeln!(f, "| out of order | {} |", verdict.count(Promise::OutOfOrder))?;
         writeln!(f, "| rolled back and seen | {} |", verdict.count(Promise::RolledBack))?;
         writeln!(f, "| foreign | {} |", verdict.count(Promise::Foreign))?;
+        writeln!(f, "| recovered by name alone, or not even that | {} |", verdict.count(Promise::Misled))?;
         writeln!(f, "| clients refused | {} |", verdict.count(Promise::Refused))?;
         writeln!(f, "| resyncs unexplained | {} |", verdict.count(Promise::UnexplainedResync))?;
         for ((cause, reason), count) in &verdict.resyncs {

@@ -22,6 +22,7 @@ pub(crate) enum Promise {
     OutOfOrder,
     RolledBack,
     Foreign,
+    Misled,
     UnexplainedResync,
     Refused,
 }
@@ -107,9 +108,12 @@ pub(crate) fn judge(
             verdict.breach(Promise::Refused, account.number, Duration::ZERO, refused.clone());
         }
         for entry in &account.entries {
-            if let Entry::Foreign { at, text } = entry {
-                verdict.breach(Promise::Foreign, account.number, *at, text.clone());
-            }
+            let (promise, at, text) = match entry {
+                Entry::Foreign { at, text } => (Promise::Foreign, at, text),
+                Entry::Misled { at, text } => (Promise::Misled, at, text),
+                _ => continue,
+            };
+            verdict.breach(promise, account.number, *at, text.clone());
         }
         let delivered = verdict.delivered;
         for room in &account.rooms {

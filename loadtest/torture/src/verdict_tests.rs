@@ -173,3 +173,11 @@ fn who_had_been_in_a_room_and_is_told_to_begin_there_is_seen() {
     // Though Redis had lost its history.
     only(&judged(entries, &[flush(4, 5)]), Promise::UnexplainedResync, 1);
 }
+
+#[test]
+fn who_was_told_wrongly_that_it_is_recovered_is_seen() {
+    let mut entries = events(1..=9);
+    entries.push(Entry::Misled { at: seconds(9), text: "recovered: true".into() });
+    // A loss of history explains that it is not recovered, never that it is told so.
+    only(&judged(entries, &[flush(8, 9)]), Promise::Misled, 1);
+}

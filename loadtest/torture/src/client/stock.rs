@@ -8,7 +8,6 @@ use rowcast_generator::endpoint::Stream;
 use rowcast_generator::socketio::{Emitted, Heard, PONG};
 use rowcast_protocol::Cursor;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{Client, Entry, key};
@@ -50,14 +49,24 @@ impl Client {
     /// Takes a packet in. Whether it is recovered, where that is said.
     pub(super) async fn packet(&mut self, socket: &mut Stream, text: &str) -> Result<Option<bool>> {
         let stock = self.stock.as_mut().expect("it speaks Socket.IO");
-        match stock.hear(text)? {
-            Heard::Ping => socket.send(Message::text(PONG)).await?,
-            Heard::Connected { recovered } => return Ok(Some(recovered)),
+        let heard = stock.hear(text)?;
+        if matches!(heard, Heard::Ping) {
+            socket.send(Message::text(PONG)).await?;
+        }
+        self.heard(heard, text)
+    }
+
+    fn heard(&mut self, heard: Heard<'_>, text: &str) -> Result<Option<bool>> {
+        match heard {
+            Heard::Connected { recovered } => {
+                self.recovered = recovered;
+                return Ok(Some(recovered));
+            }
             // Its token is good for longer than the run.
             Heard::Refused(why) => self.account.refused = Some(format!("not let in: {why}")),
             Heard::Ended => self.account.refused = Some("put out for good".to_owned()),
             Heard::Emitted(emitted) => self.emitted(&emitted, text)?,
-            Heard::Other => {}
+            Heard::Ping | Heard::Other => {}
         }
         Ok(None)
     }
@@ -68,10 +77,19 @@ impl Client {
             "connected" => {
                 #[derive(Deserialize)]
                 struct Connected {
-                    rooms: BTreeMap<String, Value>,
+                    rooms: BTreeMap<String, Room>,
+                }
+                #[derive(Deserialize)]
+                struct Room {
+                    resumed: bool,
                 }
                 let connected: Connected = serde_json::from_str(payload)?;
                 self.check_rooms(connected.rooms.keys(), text);
+                // Who takes itself for recovered fetches nothing.
+                if self.recovered != connected.rooms.values().all(|room| room.resumed) {
+                    let text = format!("recovered: {}, but {text}", self.recovered);
+                    self.account.entries.push(Entry::Misled { at: self.clock.now(), text });
+                }
                 Ok(())
             }
             "resync" => self.resync(payload, text),
@@ -122,3 +140,7 @@ impl Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "stock_tests.rs"]
+mod tests;
