@@ -65,9 +65,10 @@ MUTANTS = [
         "services/edge/src/http/mod.rs",
         "let mut all = headers.get_all(header::AUTHORIZATION);\n"
         "    let only = all.next().filter(|_| all.next().is_none())?;\n"
-        "    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;",
+        "    of_bearer(only.to_str().ok()?)",
         "let only = headers.get(header::AUTHORIZATION).or(headers.get(header::COOKIE))?;\n"
-        "    let (scheme, token) = only.to_str().ok()?.split_once([' ', '='])?;",
+        "    let (scheme, token) = only.to_str().ok()?.split_once([' ', '='])?;\n"
+        '    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())',
         [*ORIGINS, "--", "cookies"],
         binaries=True,
     ),

@@ -97,8 +97,8 @@ MUTANTS = [
     Mutant(
         "socketio: no name ends a client",
         "crates/protocol/src/socketio/payload.rs",
-        "KEPT_BY_CLIENTS.iter().chain(&OWN)",
-        "KEPT_BY_CLIENTS[..1].iter().chain(&OWN)",
+        "RESERVED_TYPES.contains(&&*event_type)",
+        "RESERVED_TYPES[..1].contains(&&*event_type)",
         edge("payloads::names"),
     ),
     Mutant(

@@ -19,7 +19,7 @@ use crate::http::origins::Origins;
 use crate::limits::LimitsConfig;
 use crate::limits::inbound::InboundLimits;
 use crate::limits::rate::Rate;
-pub use socketio::{PayloadShape, SocketIoConfig};
+pub use socketio::SocketIoConfig;
 
 /// Everything that an edge reads.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]

@@ -143,9 +143,9 @@ fn socketio(config: &Config) -> Arc<socketio::Settings> {
     Arc::new(socketio::Settings {
         enabled: socketio.enabled,
         namespaces: socketio.namespaces.clone(),
-        shape: socketio.shape(),
+        shape: socketio.payload,
         session: SessionLimits { pings: Pings::Always, silence, ..sessions(config) },
-        ping_timeout_ms: u64::try_from(socketio.ping_timeout.as_millis()).unwrap_or(u64::MAX),
+        ping_timeout: socketio.ping_timeout,
         max_message: config.edge.max_message,
     })
 }

@@ -135,7 +135,8 @@ impl Placed {
     }
 }
 
-fn text_of(json: &[u8]) -> &str {
+/// The text of a frame that this has made.
+pub fn text_of(json: &[u8]) -> &str {
     std::str::from_utf8(json).expect("frames are made from texts")
 }
 

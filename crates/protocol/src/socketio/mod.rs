@@ -4,12 +4,13 @@
 pub mod payload;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use payload::{Emit, Shape};
+pub use payload::{Emit, RESERVED_TYPES, Shape};
 
 /// The version of Engine.IO that is spoken, as the `EIO` of a handshake names it.
 pub const ENGINE_VERSION: &str = "4";
@@ -198,7 +199,8 @@ pub fn refresh_token(argument: &str) -> Option<String> {
 }
 
 /// Engine.IO's first packet, in which the server says how it lives.
-pub fn open(sid: &str, ping_interval_ms: u64, ping_timeout_ms: u64, max_payload: u64) -> String {
+pub fn open(sid: &str, ping_interval: Duration, ping_timeout: Duration, max_payload: u64) -> String {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Open<'a> {
@@ -211,8 +213,8 @@ pub fn open(sid: &str, ping_interval_ms: u64, ping_timeout_ms: u64, max_payload:
     let open = Open {
         sid,
         upgrades: [],
-        ping_interval: ping_interval_ms,
-        ping_timeout: ping_timeout_ms,
+        ping_interval: milliseconds(ping_interval),
+        ping_timeout: milliseconds(ping_timeout),
         max_payload,
     };
     format!("0{}", json(&open))

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json;
 
 /// What stands for an event's payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// The event's data. In an object, `type` and `merchantId` are added where it has none of these names.
     Flat,
@@ -18,12 +19,18 @@ pub enum Shape {
     Envelope,
 }
 
-/// Names that stock clients do not take from a server: a packet with one of them ends their connection.
-const KEPT_BY_CLIENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-
-/// Names by which clients are told something of their own.
-const OWN: [&str; 2] = ["connected", "resync"];
+/// Types that no event can have under its own name: a packet with such a name ends a stock client's connection, or
+/// (`connected`, `resync`) is the edge's own word to it. As in `rowcast.type_fault`.
+pub const RESERVED_TYPES: [&str; 8] = [
+    "connect",
+    "disconnect",
+    "connected",
+    "connect_error",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+    "resync",
+];
 
 /// In front of what is none of the application's events.
 const PREFIX: &str = "rowcast.";
@@ -70,7 +77,7 @@ impl<'a> Emit<'a> {
 
 /// Names that a client would not take, or would take for something else, get the prefix that is nobody's.
 fn emitted(event_type: Cow<'_, str>) -> Cow<'_, str> {
-    if KEPT_BY_CLIENTS.iter().chain(&OWN).any(|kept| *kept == event_type) {
+    if RESERVED_TYPES.contains(&&*event_type) {
         Cow::Owned(format!("{PREFIX}{event_type}"))
     } else {
         event_type

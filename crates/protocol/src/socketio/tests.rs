@@ -87,7 +87,7 @@ fn what_a_client_says_of_itself_counts_where_it_is_of_the_right_kind() {
 #[test]
 fn packets_of_the_server_are_the_documented_ones() {
     assert_eq!(
-        open("s", 25_000, 20_000, 65_536),
+        open("s", Duration::from_secs(25), Duration::from_secs(20), 65_536),
         r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}"#
     );
     assert_eq!(connected("/a", "s", "p"), r#"40/a,{"sid":"s","pid":"p"}"#);

@@ -10,16 +10,6 @@ use serde::{Deserialize, Serialize};
 /// The most namespaces: a client may have a session in each.
 const MOST_NAMESPACES: usize = 16;
 
-/// What clients of Socket.IO are given for an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PayloadShape {
-    /// The event's data, with `type` and `merchantId` in it.
-    Flat,
-    /// The whole event: room, cursor, id, type, time and data.
-    Envelope,
-}
-
 /// Section `edge.socketio`: clients of Socket.IO, at `/socket.io/` behind the base path.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,7 +21,8 @@ pub struct SocketIoConfig {
     pub namespaces: Vec<String>,
     /// `ROWCAST_EDGE__SOCKETIO__PAYLOAD`: what an event's listeners are given: `flat`, its data with `type` and `merchantId` added
     /// where it has no fields of these names, or `envelope`, the whole event with its room, cursor, id, time and data; `flat`.
-    pub payload: PayloadShape,
+    #[schemars(with = "String")]
+    pub payload: Shape,
     /// `ROWCAST_EDGE__SOCKETIO__PING_TIMEOUT`: how long a client may take to answer a ping, which it gets at every
     /// `edge.heartbeat`; `20s`. Clients wait as long for a ping that is due.
     #[serde(with = "duration")]
@@ -44,7 +35,7 @@ impl Default for SocketIoConfig {
         Self {
             enabled: true,
             namespaces: vec!["/notifications".to_owned()],
-            payload: PayloadShape::Flat,
+            payload: Shape::Flat,
             ping_timeout: Duration::from_secs(20),
         }
     }
@@ -76,14 +67,6 @@ impl SocketIoConfig {
             "edge.socketio.ping_timeout must be at least 1s"
         );
         Ok(())
-    }
-
-    /// What an event is given as.
-    pub fn shape(&self) -> Shape {
-        match self.payload {
-            PayloadShape::Flat => Shape::Flat,
-            PayloadShape::Envelope => Shape::Envelope,
-        }
     }
 }
 

@@ -159,7 +159,12 @@ async fn identity(local: &Local, headers: &HeaderMap, ask: &Ask) -> Result<Ident
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::AUTHORIZATION);
     let only = all.next().filter(|_| all.next().is_none())?;
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    of_bearer(only.to_str().ok()?)
+}
+
+/// The token behind the scheme `Bearer`.
+pub fn of_bearer(credentials: &str) -> Option<&str> {
+    let (scheme, token) = credentials.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

@@ -11,6 +11,8 @@ mod refusal;
 mod seat;
 mod talk;
 
+use std::time::Duration;
+
 use crate::session::SessionLimits;
 pub use talk::{Talk, Visitor};
 
@@ -27,8 +29,8 @@ pub struct Settings {
     pub shape: Shape,
     /// Bounds of sessions. Their clients watch for pings.
     pub session: SessionLimits,
-    /// How long a client may take to answer a ping, in milliseconds.
-    pub ping_timeout_ms: u64,
+    /// How long a client may take to answer a ping.
+    pub ping_timeout: Duration,
     /// The largest message from a client, in bytes.
     pub max_message: u64,
 }

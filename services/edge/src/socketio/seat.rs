@@ -19,7 +19,7 @@ use super::frames::{self, packet};
 use super::refusal::Refusal;
 use crate::event::Event;
 use crate::reach::Reach;
-use crate::session::{Greeting, Outgoing};
+use crate::session::{Greeting, Outgoing, text_of};
 use crate::wire;
 use crate::worker::Connection;
 
@@ -102,10 +102,12 @@ impl Seat {
                 self.emit_placed(placed.json(), namespace, frames);
             }
             Outgoing::Refreshed(greeting) => self.refreshed(greeting, namespace, frames),
-            Outgoing::Text(json) | Outgoing::Status(json) => emit_frame(json, namespace, frames),
+            Outgoing::Text(json) | Outgoing::Status(json) => {
+                emit_frame(text_of(json), namespace, None, frames)
+            }
             Outgoing::Bye(json) => {
                 self.said_bye = true;
-                emit_frame(json, namespace, frames);
+                emit_frame(text_of(json), namespace, None, frames);
             }
         }
         After::On
@@ -170,8 +172,7 @@ impl Seat {
 
     /// Emits a frame by which the client comes to stand elsewhere.
     fn emit_placed(&self, json: &str, namespace: &str, frames: &mut VecDeque<Bytes>) {
-        let emit = Emit::frame(json).expect("frames begin with their op");
-        frames.push_back(frames::emit(namespace, &emit, Some(&self.reach.encoded())));
+        emit_frame(json, namespace, Some(&self.reach.encoded()), frames);
     }
 
     fn end(
@@ -217,8 +218,7 @@ impl Seat {
     }
 }
 
-fn emit_frame(json: &[u8], namespace: &str, frames: &mut VecDeque<Bytes>) {
-    let text = std::str::from_utf8(json).expect("frames are made from texts");
-    let emit = Emit::frame(text).expect("frames begin with their op");
-    frames.push_back(frames::emit(namespace, &emit, None));
+fn emit_frame(json: &str, namespace: &str, offset: Option<&str>, frames: &mut VecDeque<Bytes>) {
+    let emit = Emit::frame(json).expect("frames begin with their op");
+    frames.push_back(frames::emit(namespace, &emit, offset));
 }

@@ -238,8 +238,8 @@ impl Speech for Talk {
         }
         if !std::mem::replace(&mut self.opened, true) {
             let settings = &self.settings;
-            let interval = u64::try_from(settings.session.heartbeat.as_millis()).unwrap_or(u64::MAX);
-            let open = socketio::open(&self.name(), interval, settings.ping_timeout_ms, settings.max_message);
+            let (interval, timeout) = (settings.session.heartbeat, settings.ping_timeout);
+            let open = socketio::open(&self.name(), interval, timeout, settings.max_message);
             frames.push_back(packet(&open));
             return true;
         }

@@ -203,7 +203,7 @@ impl World {
             namespaces: vec!["/notifications".to_owned()],
             shape: Shape::Flat,
             session,
-            ping_timeout_ms: 20_000,
+            ping_timeout: Duration::from_secs(20),
             max_message: 65_536,
         };
         Self {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rowcast_protocol::RoomName;
+use rowcast_protocol::socketio::RESERVED_TYPES;
 use rowcast_store::Note;
 use serde_json::Value;
 
@@ -11,16 +12,6 @@ use crate::config::ListenerConfig;
 
 /// As in `rowcast.type_fault`.
 const MAX_TYPE_BYTES: usize = 150;
-const SOCKET_IO_TYPES: [&str; 8] = [
-    "connect",
-    "disconnect",
-    "connected",
-    "connect_error",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-    "resync",
-];
 /// What a trigger sends in place of a row that `pg_notify` would not take, by the seed of many such triggers.
 const TOO_LARGE: &str = "payload_too_large";
 
@@ -187,7 +178,7 @@ fn list(paths: &Paths) -> String {
 pub(super) fn type_fault(type_: &str) -> Option<String> {
     if !(1..=MAX_TYPE_BYTES).contains(&type_.len()) {
         Some(format!("it must have 1 to {MAX_TYPE_BYTES} bytes"))
-    } else if SOCKET_IO_TYPES.contains(&type_) {
+    } else if RESERVED_TYPES.contains(&type_) {
         Some("Socket.IO keeps it for itself".to_owned())
     } else if type_.starts_with("rowcast.") {
         Some("names that begin with \"rowcast.\" are Rowcast's own".to_owned())

@@ -9,6 +9,7 @@ use rowcast_protocol::socketio::{self, Auth, Emit, Packet};
 use rowcast_protocol::{CloseCode, cursors};
 
 use super::Talk;
+use crate::http;
 use crate::limits::Limit;
 use crate::socket::Speech;
 use crate::socketio::frames::{self, packet};
@@ -149,8 +150,7 @@ impl Talk {
 
 /// A token without the scheme that some put in front of it.
 fn bare(token: &str) -> &str {
-    let (scheme, rest) = token.split_once(' ').unwrap_or(("", token));
-    if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { token }
+    http::of_bearer(token).unwrap_or(token)
 }
 
 fn is_pid(text: &str) -> bool {

@@ -114,7 +114,7 @@ fn types_that_clients_of_socket_io_keep_for_themselves_are_those_of_the_migratio
     let list = migration.split("WHEN type IN (").nth(1).and_then(|rest| rest.split(')').next());
     let there: Vec<&str> =
         list.expect("the list").split(',').map(|name| name.trim().trim_matches('\'')).collect();
-    assert_eq!(there, SOCKET_IO_TYPES);
+    assert_eq!(there, RESERVED_TYPES);
     let channels = channels(serde_json::json!({ "channels": ["c"] }));
     for type_ in there {
         let payload = format!(r#"{{"merchantId":"m1","type":"{type_}"}}"#);
