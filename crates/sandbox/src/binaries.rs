@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::RedisKind;
+
 /// A server that this machine does not have.
 #[derive(Debug)]
 pub struct Missing(pub String);
@@ -52,6 +54,23 @@ pub fn find_postgres(version: Option<u32>) -> Result<PathBuf, Missing> {
 /// [`Missing`].
 pub fn find_redis() -> Result<PathBuf, Missing> {
     find("redis-server").or_else(|| find("valkey-server")).ok_or(Missing("Redis".to_owned()))
+}
+
+/// A server of this kind: the system's, or what `make setup` put beside the build.
+///
+/// # Errors
+/// [`Missing`].
+pub fn find_redis_kind(kind: RedisKind) -> Result<PathBuf, Missing> {
+    match kind.tool() {
+        None => find_redis(),
+        Some(name) => tool(&format!("{name}/server")).ok_or_else(|| Missing(kind.to_string())),
+    }
+}
+
+/// Why `make setup` could not bring this kind, where it tried and said so.
+pub fn redis_kind_unavailable(kind: RedisKind) -> Option<String> {
+    let reason = std::fs::read_to_string(tool(&format!("{}.missing", kind.tool()?))?).ok()?;
+    Some(reason.trim().to_owned())
 }
 
 /// `haproxy`.

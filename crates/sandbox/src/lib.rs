@@ -19,12 +19,13 @@ mod postgres;
 mod process;
 mod proxy;
 mod redis;
+mod redis_kind;
 mod user;
 mod wait;
 
 pub use binaries::{
-    Missing, bin, find_haproxy, find_pgbouncer, find_postgres, find_redis, find_typescript,
-    pgbouncer_unavailable, postgres_unavailable, typescript_unavailable,
+    Missing, bin, find_haproxy, find_pgbouncer, find_postgres, find_redis, find_redis_kind, find_typescript,
+    pgbouncer_unavailable, postgres_unavailable, redis_kind_unavailable, typescript_unavailable,
 };
 pub use certificates::{Authority, Identity, Issued, Leaf, ServerTls};
 pub use folder::Folder;
@@ -36,5 +37,6 @@ pub use postgres::{Connection, Postgres, PostgresOptions};
 pub use process::{Launch, Process, says_address_in_use};
 pub use proxy::{Link, Proxy};
 pub use redis::{Persistence, Redis, RedisOptions};
+pub use redis_kind::RedisKind;
 pub use rustix::process::Signal;
 pub use wait::{wait_for, wait_until};

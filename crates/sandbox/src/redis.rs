@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::ports::on_a_port;
-use crate::{Folder, Launch, Process, ServerTls, find_redis, free_port};
+use crate::{Folder, Launch, Process, RedisKind, ServerTls, find_redis_kind, free_port};
 
 const READY: Duration = Duration::from_secs(20);
 
@@ -28,6 +28,8 @@ pub enum Persistence {
 /// How Redis is to be started.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
+    /// Whose server; the system's unless given.
+    pub kind: RedisKind,
     /// Where its files live; a temporary folder of its own unless given.
     pub folder: Option<PathBuf>,
     /// Its port; a free one unless given.
@@ -162,7 +164,7 @@ async fn launch(folder: &Path, port: u16, tls_port: Option<u16>, options: &Redis
         Persistence::AppendOnly => ("yes", ""),
         Persistence::Snapshot => ("no", "3600 1"),
     };
-    let process = Launch::new("Redis", find_redis()?, folder.join("redis.log"))
+    let process = Launch::new("Redis", find_redis_kind(options.kind)?, folder.join("redis.log"))
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--daemonize", "no"])
         .args(["--appendonly", append_only, "--save", save, "--dir"])
         .arg(folder)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rowcast_sandbox::{
-    Backend, Folder, Haproxy, HaproxyOptions, Persistence, Redis, RedisOptions, Signal, free_port, http_get,
-    says_address_in_use, wait_for,
+    Backend, Folder, Haproxy, HaproxyOptions, Persistence, Redis, RedisKind, RedisOptions, Signal, free_port,
+    http_get, says_address_in_use, wait_for,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +32,22 @@ async fn redis_starts_flushes_and_stops() -> Result<()> {
     assert_eq!(get(&redis).await?, None);
     redis.stop().await?;
     assert!(redis.connection().await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_started_is_the_server_that_was_asked_for() -> Result<()> {
+    for kind in RedisKind::ALL {
+        if !kind.is_here()? {
+            continue;
+        }
+        let redis = Redis::start(RedisOptions { kind, ..Default::default() }).await?;
+        let mut connection = redis.connection().await?;
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+        let told = field("valkey_version:").or(field("redis_version:")).context("a version")?;
+        assert!(told.starts_with(kind.version().unwrap_or("")), "{kind} says {told}");
+    }
     Ok(())
 }
 
