@@ -58,7 +58,16 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn of(error: &redis::ServerError) -> Self {
-        Self { code: error.code().to_owned(), detail: error.details().unwrap_or_default().to_owned() }
+        Self::new(error.code(), error.details().unwrap_or_default())
+    }
+
+    /// Until 7.0, Redis tells of a command that it refused within a script in the words of its own, behind the script's line:
+    /// `ERR Error running script (…): @user_script:23: @user_script: 23: -OOM command not allowed …`.
+    fn new(code: &str, detail: &str) -> Self {
+        let within = detail.strip_prefix("Error running script").filter(|_| code == "ERR");
+        let said = within.and_then(|detail| detail.split_once(": -")?.1.split_once(' '));
+        let (code, detail) = said.unwrap_or((code, detail));
+        Self { code: code.to_owned(), detail: detail.to_owned() }
     }
 
     fn advice(&self) -> &'static str {
@@ -104,5 +113,28 @@ impl From<redis::RedisError> for BusError {
         let first =
             error.into_server_errors().and_then(|all| all.first().map(|(_, error)| Refusal::of(error)));
         Self::Refused(first.unwrap_or(refusal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_within_a_script_has_its_own_code_in_older_servers_too() {
+        let within = "Error running script (call to f_fb73755c): @user_script:23: @user_script: 23: ";
+        let refusal =
+            Refusal::new("ERR", &format!("{within}-READONLY You can't write against a read only replica."));
+        assert_eq!(
+            (refusal.label(), refusal.detail.starts_with("You can't")),
+            ("READONLY", true),
+            "{refusal}"
+        );
+        for detail in
+            [&format!("{within}WRONGTYPE Operation"), "unknown command: -OOM x", "Error running script"]
+        {
+            assert_eq!(Refusal::new("ERR", detail).code, "ERR", "{detail}");
+        }
+        assert_eq!(Refusal::new("OOM", "command not allowed").label(), "OOM");
     }
 }
