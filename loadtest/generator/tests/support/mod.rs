@@ -26,6 +26,10 @@ pub struct System {
 
 impl System {
     pub async fn start(listeners: usize, edges: usize) -> Result<Self> {
+        Self::start_on(RedisOptions::default(), listeners, edges).await
+    }
+
+    pub async fn start_on(redis: RedisOptions, listeners: usize, edges: usize) -> Result<Self> {
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         let database_url = postgres.create_database("app").await?;
         rowcast_store::migrate(&database_url).await?;
@@ -34,7 +38,7 @@ impl System {
             edges: Vec::new(),
             edge_addresses: Vec::new(),
             database_url,
-            redis: Redis::start(RedisOptions::default()).await?,
+            redis: Redis::start(redis).await?,
             postgres,
             folder: Folder::new("generator")?,
         };
