@@ -33,7 +33,7 @@ pub use haproxy::{Backend, Haproxy, HaproxyOptions};
 pub use http::{http_get, metric};
 pub use pgbouncer::{Pgbouncer, PgbouncerOptions};
 pub use ports::{free_port, on_a_port};
-pub use postgres::{Connection, Postgres, PostgresOptions};
+pub use postgres::{Backup, Connection, Postgres, PostgresOptions};
 pub use process::{Launch, Process, says_address_in_use};
 pub use proxy::{Link, Proxy};
 pub use redis::{Persistence, Redis, RedisOptions};

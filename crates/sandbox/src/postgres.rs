@@ -1,7 +1,9 @@
-//! A PostgreSQL server of one's own. Its data folder is made in `cluster`.
+//! A PostgreSQL server of one's own. Its data folder is made in `cluster`, others of it in `standby` and `backup`.
 
+mod backup;
 mod cluster;
 mod connection;
+mod standby;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::ports::on_a_port;
 use crate::user::User;
 use crate::{Folder, Launch, Process, ServerTls, find_postgres};
 
+pub use backup::Backup;
 pub use connection::Connection;
 
 /// Crash recovery of a large cluster included.
@@ -51,6 +54,11 @@ impl PostgresOptions {
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
+    }
+
+    /// The same in a temporary folder, on a free port.
+    fn anywhere(self) -> Self {
+        Self { folder: None, port: None, ..self }
     }
 }
 
@@ -87,20 +95,7 @@ impl Postgres {
     /// # Errors
     /// When there is none on this machine, or it does not start: with the last lines of its log.
     pub async fn start(options: PostgresOptions) -> Result<Self> {
-        let own = options.folder.is_none().then(|| Folder::new("postgres")).transpose()?;
-        let folder = match (&options.folder, &own) {
-            (Some(folder), _) => std::path::absolute(folder).context("an absolute path")?,
-            (None, Some(own)) => own.path().to_owned(),
-            (None, None) => unreachable!("one is made where none is given"),
-        };
-        // Copying files and waiting for initdb block. Dropped in the middle of it, this call gives it up.
-        let given_up = Arc::new(AtomicBool::new(false));
-        let patience = GiveUpOnDrop(given_up.clone());
-        let making = tokio::task::spawn_blocking(move || prepare(folder, options, given_up));
-        let place = Arc::new(making.await.context("making the data folder")??);
-        drop(patience);
-        let (port, process) = on_a_port(place.options.port, |port| launch(&place, port)).await?;
-        Ok(Self { process, port, place, _own: own })
+        start_at(options, cluster::prepare).await
     }
 
     /// A server of this process that is shared by all who ask for it here; each takes a database of its own by
@@ -229,6 +224,11 @@ impl Postgres {
 }
 
 impl Postgres {
+    fn source(&self) -> cluster::Source {
+        let Place { binaries, options, .. } = &*self.place;
+        cluster::Source { binaries: binaries.clone(), port: self.port, password: options.password.clone() }
+    }
+
     /// Has it show another certificate from now on, from the files that it was started with. Sessions go on.
     ///
     /// # Errors
@@ -240,6 +240,31 @@ impl Postgres {
     }
 }
 
+/// Starts a server on the data folder that `make` makes.
+async fn start_at(
+    options: PostgresOptions,
+    make: impl FnOnce(&Place) -> Result<()> + Send + 'static,
+) -> Result<Postgres> {
+    let own = options.folder.is_none().then(|| Folder::new("postgres")).transpose()?;
+    let folder = match (&options.folder, &own) {
+        (Some(folder), _) => std::path::absolute(folder).context("an absolute path")?,
+        (None, Some(own)) => own.path().to_owned(),
+        (None, None) => unreachable!("one is made where none is given"),
+    };
+    // Copying files and waiting for initdb block. Dropped in the middle of it, this call gives it up.
+    let given_up = Arc::new(AtomicBool::new(false));
+    let patience = GiveUpOnDrop(given_up.clone());
+    let making = tokio::task::spawn_blocking(move || {
+        let place = find_place(folder, options, given_up)?;
+        make(&place)?;
+        anyhow::Ok(place)
+    });
+    let place = Arc::new(making.await.context("making the data folder")??);
+    drop(patience);
+    let (port, process) = on_a_port(place.options.port, |port| launch(&place, port)).await?;
+    Ok(Postgres { process, port, place, _own: own })
+}
+
 struct GiveUpOnDrop(Arc<AtomicBool>);
 
 impl Drop for GiveUpOnDrop {
@@ -248,13 +273,11 @@ impl Drop for GiveUpOnDrop {
     }
 }
 
-fn prepare(folder: PathBuf, options: PostgresOptions, given_up: Arc<AtomicBool>) -> Result<Place> {
+fn find_place(folder: PathBuf, options: PostgresOptions, given_up: Arc<AtomicBool>) -> Result<Place> {
     let binaries = find_postgres(options.version)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let user = User::for_postgres(&[&folder, &binaries])?;
-    let place = Place { binaries, folder, user, options, given_up };
-    cluster::prepare(&place)?;
-    Ok(place)
+    Ok(Place { binaries, folder, user, options, given_up })
 }
 
 async fn launch(place: &Place, port: u16) -> Result<Process> {

@@ -1,4 +1,5 @@
-//! PostgreSQL's data folder: made by initdb, once a user and version, and copied from then on.
+//! PostgreSQL's data folder: made by initdb, once a user and version, and copied from then on; or the copy of a running
+//! server's. What a copy becomes is not here.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use super::{Place, SUPERUSER};
+use crate::user::User;
 use crate::wait::PAUSE;
 use crate::{Launch, Process, folder};
 
@@ -22,15 +24,56 @@ pub(super) fn prepare(place: &Place) -> Result<()> {
     if place.options.password.is_some() {
         return whole(&data, |unfinished| initialise(place, unfinished));
     }
-    let template = template(place)?;
-    whole(&data, |unfinished| {
-        let copied =
-            Command::new("cp").arg("-a").arg(&template).arg(unfinished).output().context("running cp")?;
+    copy_folder(&template(place)?, &data)
+}
+
+/// Copies a data folder that no server uses.
+pub(super) fn copy_folder(from: &Path, data: &Path) -> Result<()> {
+    whole(data, |unfinished| {
+        let copied = Command::new("cp").arg("-a").arg(from).arg(unfinished).output().context("running cp")?;
         if !copied.status.success() {
-            bail!("copying {}: {}", template.display(), String::from_utf8_lossy(&copied.stderr));
+            bail!("copying {}: {}", from.display(), String::from_utf8_lossy(&copied.stderr));
         }
         Ok(())
     })
+}
+
+/// A running server, for who copies it.
+pub(super) struct Source {
+    pub binaries: PathBuf,
+    pub port: u16,
+    pub password: Option<String>,
+}
+
+/// Makes the data folder as a copy of a running server's, if it is not there.
+pub(super) fn copy_from(place: &Place, from: &Source) -> Result<()> {
+    let data = place.data();
+    if data.join("PG_VERSION").is_file() { Ok(()) } else { base_backup(from, &data, place.user) }
+}
+
+/// Copies a running server with the WAL that its copy needs to come up.
+pub(super) fn base_backup(from: &Source, data: &Path, user: Option<User>) -> Result<()> {
+    let log = data.with_extension("log");
+    whole(data, |unfinished| {
+        own_folder(unfinished, user)?;
+        let mut copy = Launch::new("pg_basebackup", from.binaries.join("pg_basebackup"), &log)
+            .args(["-h", "127.0.0.1", "-p", &from.port.to_string(), "-U", SUPERUSER])
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync", "-D"])
+            .arg(unfinished)
+            .folder("/")
+            .user(user);
+        if let Some(password) = &from.password {
+            copy = copy.env("PGPASSWORD", password);
+        }
+        wait(&copy.spawn()?, &AtomicBool::new(false))
+    })
+}
+
+/// A folder that only the server may look into.
+fn own_folder(data: &Path, user: Option<User>) -> Result<()> {
+    fs::create_dir_all(data).with_context(|| format!("making {}", data.display()))?;
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).context("closing the data folder")?;
+    user.map_or(Ok(()), |user| user.own(data))
 }
 
 /// Makes a folder under another name and renames it when it is whole: who is interrupted leaves no half of it.
@@ -51,7 +94,7 @@ pub(super) fn configure(place: &Place, port: u16) -> Result<()> {
         "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\nmax_connections = 200\n\
          fsync = {durable}\nfull_page_writes = {durable}\nsynchronous_commit = on\n\
          timezone = 'UTC'\nlog_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %a '\n\
-         logging_collector = off\nautovacuum_naptime = 10s\n"
+         logging_collector = off\nautovacuum_naptime = 10s\nwal_retrieve_retry_interval = 100ms\n"
     );
     if let Some(tls) = &place.options.tls {
         text.push_str("ssl = on\n");
@@ -80,7 +123,7 @@ fn copy(place: &Place, from: &Path, name: &str) -> Result<()> {
     write(place, name, &text)
 }
 
-fn write(place: &Place, name: &str, text: &str) -> Result<()> {
+pub(super) fn write(place: &Place, name: &str, text: &str) -> Result<()> {
     let path = place.data().join(name);
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context("closing a file of settings")?;
@@ -110,11 +153,7 @@ fn template(place: &Place) -> Result<PathBuf> {
 }
 
 fn initialise(place: &Place, data: &Path) -> Result<()> {
-    fs::create_dir_all(data).with_context(|| format!("making {}", data.display()))?;
-    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).context("closing the data folder")?;
-    if let Some(user) = &place.user {
-        user.own(data)?;
-    }
+    own_folder(data, place.user)?;
     // The same on every machine: text sorts by bytes. Whoever needs more names a collation.
     let mut initdb = Launch::new("initdb", place.binaries.join("initdb"), place.folder.join("initdb.log"))
         .args(["-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--auth=trust", "-D"])
