@@ -1,6 +1,7 @@
 //! The state that outlives every process: the generation, and which database and which Redis it belongs to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rowcast_protocol::Generation;
 
@@ -15,6 +16,26 @@ pub struct Identity {
     pub system_identifier: String,
     /// Raised by every promotion and recovery to a point in time.
     pub timeline: i64,
+    /// The database's number within the cluster, kept by every copy of that. Nothing where a listener of before migration V8
+    /// recorded it.
+    pub database: Option<u32>,
+}
+
+impl Identity {
+    /// Whether the contents of this database came from that one by other means than PostgreSQL's replication or recovery: a
+    /// dump, a template, an upgrade. Numbers of transactions then mean something else.
+    pub fn is_copy_of(&self, recorded: &Self) -> bool {
+        let others = |(own, recorded): (u32, u32)| own != recorded;
+        self.system_identifier != recorded.system_identifier
+            || self.database.zip(recorded.database).is_some_and(others)
+    }
+}
+
+/// `<system identifier>/<database>`: the same for all standbys, for nothing else.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.system_identifier, self.database.unwrap_or_default())
+    }
 }
 
 /// What is recorded.
@@ -49,11 +70,16 @@ impl Cleaner {
             .client()
             .query_one(
                 "SELECT (SELECT system_identifier::text FROM pg_control_system()),
-                        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint",
+                        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,
+                        (SELECT oid FROM pg_database WHERE datname = current_database())",
                 &[],
             )
             .await?;
-        Ok(Identity { system_identifier: row.try_get(0)?, timeline: row.try_get(1)? })
+        Ok(Identity {
+            system_identifier: row.try_get(0)?,
+            timeline: row.try_get(1)?,
+            database: Some(row.try_get(2)?),
+        })
     }
 
     /// What is recorded.
@@ -62,8 +88,10 @@ impl Cleaner {
             .session()
             .client()
             .query_one(
-                "SELECT generation, last_cause, installation, system_identifier, timeline, redis_run_ids::text
-                   FROM rowcast.state",
+                // The last one by way of JSON: before migration V8 there is no such column.
+                "SELECT generation, last_cause, installation, system_identifier, timeline, redis_run_ids::text,
+                        (to_jsonb(s) ->> 'database_oid')::oid
+                   FROM rowcast.state AS s",
                 &[],
             )
             .await
@@ -71,13 +99,16 @@ impl Cleaner {
         let system_identifier: Option<String> = row.try_get(3)?;
         let timeline: Option<i64> = row.try_get(4)?;
         let run_ids: &str = row.try_get(5)?;
+        let database: Option<u32> = row.try_get(6)?;
         Ok(State {
             generation: Generation(unsigned(row.try_get(0)?)?),
             last_cause: row.try_get(1)?,
             installation: row.try_get(2)?,
-            identity: system_identifier
-                .zip(timeline)
-                .map(|(system_identifier, timeline)| Identity { system_identifier, timeline }),
+            identity: system_identifier.zip(timeline).map(|(system_identifier, timeline)| Identity {
+                system_identifier,
+                timeline,
+                database,
+            }),
             redis_run_ids: serde_json::from_str(run_ids)
                 .map_err(|error| StoreError::Unexpected(format!("state.redis_run_ids: {error}")))?,
         })
@@ -85,14 +116,24 @@ impl Cleaner {
 
     /// Raises the generation, durably: nothing of the new history may be published before this has returned.
     pub async fn raise_generation(&self, cause: &str) -> Result<Generation, StoreError> {
+        self.raise_to("generation + 1", cause).await
+    }
+
+    /// The same where this database's history went back, and the generation's number with it: it must be above all that were
+    /// ever told. Unix time is: by the clock generations are never raised more than once a second.
+    pub async fn raise_generation_above_all(&self, cause: &str) -> Result<Generation, StoreError> {
+        self.raise_to("greatest(generation + 1, extract(epoch FROM clock_timestamp())::bigint)", cause).await
+    }
+
+    async fn raise_to(&self, number: &str, cause: &str) -> Result<Generation, StoreError> {
+        let statement = format!(
+            "UPDATE rowcast.state SET generation = {number}, raised_at = clock_timestamp(), last_cause = left($1, 500)
+             RETURNING generation"
+        );
         let row = self
             .session()
             .client()
-            .query_one(
-                "UPDATE rowcast.state SET generation = generation + 1, raised_at = clock_timestamp(), last_cause = $1
-                 RETURNING generation",
-                &[&cause],
-            )
+            .query_one(&statement, &[&cause])
             .await
             .map_err(StoreError::from_statement)?;
         Ok(Generation(unsigned(row.try_get(0)?)?))
@@ -145,16 +186,21 @@ impl Cleaner {
     ) -> Result<(), StoreError> {
         let run_ids = serde_json::to_string(redis_run_ids)
             .map_err(|error| StoreError::Unexpected(format!("redis_run_ids: {error}")))?;
-        self.session()
-            .client()
-            .execute(
-                "UPDATE rowcast.state SET installation = $1, system_identifier = $2, timeline = $3,
-                        redis_run_ids = $4::text::jsonb",
-                &[&installation, &identity.system_identifier, &identity.timeline, &run_ids],
-            )
-            .await
-            .map_err(StoreError::from_statement)?;
-        Ok(())
+        let update = "UPDATE rowcast.state SET installation = $1, system_identifier = $2, timeline = $3,
+                           redis_run_ids = $4::text::jsonb";
+        let (system, timeline) = (&identity.system_identifier, &identity.timeline);
+        let client = self.session().client();
+        // Before migration V8 there is no column for the database's number.
+        let column = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('rowcast.state')
+                                        AND attname = 'database_oid' AND NOT attisdropped)";
+        let has_number: bool = client.query_one(column, &[]).await?.try_get(0)?;
+        let written = if has_number {
+            let statement = format!("{update}, database_oid = $5");
+            client.execute(&statement, &[&installation, system, timeline, &run_ids, &identity.database]).await
+        } else {
+            client.execute(update, &[&installation, system, timeline, &run_ids]).await
+        };
+        written.map(drop).map_err(StoreError::from_statement)
     }
 
     /// For a database whose contents came from another one (a dump): its transaction ids mean nothing here, so the

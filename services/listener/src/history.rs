@@ -54,20 +54,19 @@ pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Resul
     let mut generation = state.generation;
     let cause = difference(&state, installation, &identity);
     if let Some(cause) = &cause {
-        generation = cleaner.raise_generation(cause).await?;
+        generation = cleaner.raise_generation_above_all(cause).await?;
         setting.metrics.on_generation_raised(generation, cause);
     }
-    let copied =
-        state.identity.as_ref().is_some_and(|known| known.system_identifier != identity.system_identifier);
+    let copied = state.identity.as_ref().is_some_and(|known| identity.is_copy_of(known));
     if copied {
-        // Transaction ids of the old cluster mean nothing here.
+        // Transaction ids of the other one mean nothing here.
         let rows = cleaner.adopt_foreign_rows().await?;
         tracing::warn!(
             rows,
-            "this database was copied from another cluster; its outbox is read from the beginning"
+            "this database was copied from another one; its outbox is read from the beginning"
         );
     }
-    if cause.is_some() || state.identity.is_none() {
+    if state.identity.as_ref() != Some(&identity) || cause.is_some() {
         cleaner.record_identity(installation, &identity, &state.redis_run_ids).await?;
     }
     if copied {
@@ -86,6 +85,9 @@ fn difference(state: &State, installation: &str, identity: &Identity) -> Option<
     }
     if known.system_identifier != identity.system_identifier {
         return Some("another PostgreSQL cluster".to_owned());
+    }
+    if identity.is_copy_of(known) {
+        return Some("another database of this PostgreSQL cluster".to_owned());
     }
     (known.timeline != identity.timeline).then(|| "another timeline of PostgreSQL".to_owned())
 }
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn only_another_history_than_the_recorded_one_raises_the_generation() {
-        let identity = Identity { system_identifier: "7".to_owned(), timeline: 1 };
+        let identity = Identity { system_identifier: "7".to_owned(), timeline: 1, database: Some(5) };
         let mut state = State {
             generation: Generation(1),
             last_cause: String::new(),
@@ -190,8 +192,13 @@ mod tests {
         assert!(difference(&state, "other", &identity).is_some());
         let promoted = Identity { timeline: 2, ..identity.clone() };
         assert!(difference(&state, "default", &promoted).is_some());
-        let copied = Identity { system_identifier: "8".to_owned(), ..identity };
-        assert!(difference(&state, "default", &copied).is_some());
+        let copied = Identity { system_identifier: "8".to_owned(), ..identity.clone() };
+        assert!(difference(&state, "default", &copied).is_some() && copied.is_copy_of(&identity));
+        assert!(!promoted.is_copy_of(&identity), "rows and transactions are the same");
+        let beside = Identity { database: Some(6), ..identity.clone() };
+        assert!(difference(&state, "default", &beside).is_some() && beside.is_copy_of(&identity));
+        state.identity = Some(Identity { database: None, ..identity });
+        assert_eq!(difference(&state, "default", &beside), None, "recorded by a listener that did not look");
     }
 
     #[test]

@@ -158,7 +158,7 @@ async fn until_rung(term: &Term<'_>, doorbell: &Notify, sent: Instant) {
 async fn outbid(term: &Term<'_>, session: &mut LeadSession, newer: Epoch) -> Result<(), StoreError> {
     let epoch = session.raise_epoch_above(newer).await?;
     let cause = format!("Redis has heard of epoch {newer}, which this database had not given out yet");
-    let generation = term.cleaner.raise_generation(&cause).await?;
+    let generation = term.cleaner.raise_generation_above_all(&cause).await?;
     term.setting.metrics.on_generation_raised(generation, &cause);
     term.setting.metrics.epoch.set(crate::metrics::gauge(epoch.0));
     {

@@ -283,6 +283,6 @@ async fn an_old_epoch_from_a_restored_database_is_raised_and_so_is_the_generatio
     system.publish("m", 5..9).await?;
     system.expect("m", 9).await?;
     let beat = system.expect_heartbeat("a heartbeat of its own", |beat| beat.epoch > 40).await?;
-    assert_eq!(beat.generation, 2);
+    assert!(beat.generation > 1_700_000_000, "above all that were ever told: {}", beat.generation);
     Ok(())
 }

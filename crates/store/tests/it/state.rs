@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use rowcast_protocol::{Epoch, Generation};
-use rowcast_store::{Cleaner, Election, Ring, SessionOptions, Standby, StoreError};
+use rowcast_store::{Cleaner, Election, Identity, Ring, SessionOptions, Standby, StoreError};
 
 use crate::database::{Database, read_all};
 
@@ -118,6 +118,53 @@ async fn rows_of_another_database_are_read_once_after_they_are_adopted() -> Resu
     db.run("SELECT rowcast.publish('a', 'a.b', '2')").await?;
     let rows = read_all(&mut lead, 10).await?;
     assert_eq!(rows.iter().map(|row| row.data.as_str()).collect::<Vec<_>>(), ["2"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_schema_of_before_the_databases_number_is_read_and_written() -> Result<()> {
+    let db = Database::migrated("before_v8").await?;
+    db.run("ALTER TABLE rowcast.state DROP COLUMN database_oid; SELECT rowcast.publish('a', 'a.b', '1')")
+        .await?;
+    let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
+    let identity = cleaner.identity().await?;
+    cleaner.record_identity("default", &identity, &BTreeMap::new()).await?;
+    let recorded = cleaner.load_state().await?.identity;
+    assert_eq!(recorded, Some(Identity { database: None, ..identity.clone() }));
+    assert!(!identity.is_copy_of(&recorded.expect("some")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dump_beside_its_database_is_told_from_it() -> Result<()> {
+    let db = Database::migrated("original").await?;
+    let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
+    let original = cleaner.identity().await?;
+    cleaner.record_identity("default", &original, &BTreeMap::new()).await?;
+    cleaner.close().await;
+    let file = rowcast_sandbox::Folder::new("dump")?;
+    db.server.dump(&db.name, &file.path().join("dump.sql")).await?;
+    let url = db.server.create_database(&format!("{}_copy", db.name)).await?;
+    db.server.load(&format!("{}_copy", db.name), &file.path().join("dump.sql")).await?;
+
+    let cleaner = Cleaner::connect(&url, &SessionOptions::new("test")).await?;
+    let (copy, state) = (cleaner.identity().await?, cleaner.load_state().await?);
+    assert_eq!(state.identity.as_ref(), Some(&original), "the copy says that it is the original");
+    assert!(copy.is_copy_of(&original) && copy.to_string() != original.to_string());
+    assert_eq!((&copy.system_identifier, copy.timeline), (&original.system_identifier, original.timeline));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_generation_after_a_break_is_above_all_that_were_told() -> Result<()> {
+    let db = Database::migrated("leap").await?;
+    let cleaner = Cleaner::connect(&db.url, &SessionOptions::new("test")).await?;
+    let now = db.number("SELECT extract(epoch FROM clock_timestamp())::bigint").await?;
+    let raised = cleaner.raise_generation_above_all("a test").await?;
+    assert!(i64::try_from(raised.0)? >= now, "{raised}");
+    assert_eq!(cleaner.raise_generation("another").await?.0, raised.0 + 1);
+    db.run("UPDATE rowcast.state SET generation = generation + 1000000").await?;
+    assert_eq!(cleaner.raise_generation_above_all("the clock is behind").await?.0, raised.0 + 1_000_002);
     Ok(())
 }
 
