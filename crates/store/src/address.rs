@@ -1,5 +1,6 @@
 //! Where PostgreSQL is and how it is proven to be the one that is meant: an address as libpq takes it, with its `sslmode`,
-//! `sslrootcert`, `sslcert` and `sslkey`. The library behind it knows three of the modes and none of the files.
+//! `sslrootcert`, `sslcert` and `sslkey`, and with its `target_session_attrs`. The library behind it knows three of the modes
+//! and none of the files. Which of several hosts is taken is in `hosts`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,6 +35,32 @@ impl FromStr for Mode {
     }
 }
 
+/// Which of several servers will do: libpq's `target_session_attrs`, as far as Rowcast can do anything with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Any,
+    Primary,
+    ReadWrite,
+}
+
+impl FromStr for Wanted {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "any" => Ok(Self::Any),
+            "primary" => Ok(Self::Primary),
+            "read-write" => Ok(Self::ReadWrite),
+            "read-only" | "standby" | "prefer-standby" => Err(StoreError::Parameter(format!(
+                "target_session_attrs={text} leads to standbys, and Rowcast needs the primary: use primary or read-write"
+            ))),
+            _ => Err(StoreError::Parameter(format!(
+                "target_session_attrs={text} is not one of any, primary, read-write"
+            ))),
+        }
+    }
+}
+
 /// An address, taken apart.
 #[derive(Debug)]
 pub(crate) struct Address {
@@ -43,6 +70,8 @@ pub(crate) struct Address {
     pub trust: Option<Trust>,
     /// Certificates and keys.
     pub files: ClientFiles,
+    /// Which of its servers will do.
+    pub wanted: Wanted,
 }
 
 impl Address {
@@ -55,8 +84,13 @@ impl Address {
         let (rest, ours) = split(address)?;
         let mut mode: Option<Mode> = None;
         let mut files = ClientFiles::default();
+        let mut wanted = Wanted::Any;
         for (key, value) in ours {
             let file = match key {
+                "target_session_attrs" => {
+                    wanted = value.parse()?;
+                    continue;
+                }
                 "sslmode" => {
                     mode = mode.max(Some(value.parse()?));
                     continue;
@@ -88,7 +122,7 @@ impl Address {
             Mode::VerifyCa => Some(Trust::Chain),
             Mode::VerifyFull => Some(Trust::Full),
         };
-        Ok(Self { config, trust, files })
+        Ok(Self { config, trust, files, wanted })
     }
 
     /// Whether somebody between here and a server elsewhere could read along, or be taken for the server.
@@ -142,7 +176,7 @@ impl Mode {
 
 type Ours = Vec<(&'static str, String)>;
 
-const OURS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+const OURS: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"];
 
 /// The address without the parameters that are ours, and those.
 fn split(address: &str) -> Result<(String, Ours), StoreError> {

@@ -42,7 +42,22 @@ pub struct Cleaner {
 impl Cleaner {
     /// Connects.
     pub async fn connect(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
-        let session = Session::open(url, options).await?;
+        Self::begin(Session::open(url, options).await?).await
+    }
+
+    /// Connects to the server of another session, which is to be the leader's.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherServer`] where the same place leads to another one by now; those of connections.
+    pub async fn beside(lead: &Session, options: &SessionOptions) -> Result<Self, StoreError> {
+        let session = lead.beside(options).await?;
+        if lead.server().await? != session.server().await? {
+            return Err(StoreError::OtherServer);
+        }
+        Self::begin(session).await
+    }
+
+    async fn begin(session: Session) -> Result<Self, StoreError> {
         session
             .client()
             .batch_execute(

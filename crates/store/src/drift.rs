@@ -28,10 +28,10 @@ pub struct Inspection {
 /// Kept of failures that were answered for: so many, and none older than a week.
 const KEPT_FAILURES: i64 = 10_000;
 
-/// Looks, on a connection of its own; mends new partitions as far as this role has the rights of their owners; takes
+/// Looks, on a connection of its own beside another; mends new partitions as far as this role has the rights of their owners; takes
 /// away old records of failures.
-pub async fn inspect(url: &str, options: &SessionOptions) -> Result<Inspection, StoreError> {
-    let session = open(url, options).await?;
+pub async fn inspect(near: &Session, options: &SessionOptions) -> Result<Inspection, StoreError> {
+    let session = open(near, options).await?;
     let client = session.client();
     let mut found = drift(client).await?;
     let mut mended = 0;
@@ -64,8 +64,8 @@ pub async fn inspect(url: &str, options: &SessionOptions) -> Result<Inspection, 
 }
 
 /// Marks losses that could not be recorded as answered for. Raise the generation before.
-pub async fn settle_unrecorded(url: &str, options: &SessionOptions) -> Result<(), StoreError> {
-    let session = open(url, options).await?;
+pub async fn settle_unrecorded(near: &Session, options: &SessionOptions) -> Result<(), StoreError> {
+    let session = open(near, options).await?;
     session
         .client()
         .execute(
@@ -78,8 +78,8 @@ pub async fn settle_unrecorded(url: &str, options: &SessionOptions) -> Result<()
     Ok(())
 }
 
-async fn open(url: &str, options: &SessionOptions) -> Result<Session, StoreError> {
-    let session = Session::open(url, options).await?;
+async fn open(near: &Session, options: &SessionOptions) -> Result<Session, StoreError> {
+    let session = near.beside(options).await?;
     session.client().batch_execute("SET statement_timeout = '10s'; SET lock_timeout = '1s'").await?;
     Ok(session)
 }

@@ -43,6 +43,20 @@ pub enum StoreError {
          or a larger pool"
     )]
     NoSecondSession(std::time::Duration),
+    /// A host's name leads nowhere.
+    #[error("could not connect to PostgreSQL: {0} can not be resolved: {1}")]
+    Unresolved(String, #[source] std::io::Error),
+    /// None of several servers is one to write to. With each one's reason.
+    #[error("none of the hosts of this address is a PostgreSQL to write to: {}", each(.0))]
+    NoPrimary(Vec<(String, StoreError)>),
+    /// A primary that takes no writes: it was fenced, or the role or the database is set so.
+    #[error("this PostgreSQL takes no writes: {0}. Rowcast needs a primary that does")]
+    ReadOnly(String),
+    /// Sessions that belong together came to different servers.
+    #[error(
+        "two sessions of one address came to two servers, as behind a proxy while PostgreSQL fails over: both are given up"
+    )]
+    OtherServer,
     /// A hot standby can neither be listened on nor written to.
     #[error("this PostgreSQL is a standby in recovery: Rowcast needs the primary")]
     NotPrimary,
@@ -95,7 +109,14 @@ impl StoreError {
         match self {
             Self::Address(_) | Self::Parameter(_) => "address",
             Self::Tls(_) | Self::Handshake(_) => "tls",
-            Self::Connect(_) | Self::ConnectTimeout(_) => "connect",
+            Self::Connect(_) | Self::ConnectTimeout(_) | Self::Unresolved(..) => "connect",
+            Self::NoPrimary(hosts) => {
+                // That some are down says less than that a standby answers and no primary does.
+                let kinds = || hosts.iter().map(|(_, error)| error.kind());
+                kinds().find(|kind| *kind != "connect").unwrap_or("connect")
+            }
+            Self::ReadOnly(_) => "read_only",
+            Self::OtherServer => "other_server",
             Self::Postgres(error) if error.code().is_some() => "refused",
             Self::Postgres(_) | Self::Ended(_) => "connection",
             Self::Pooler(_) => "pooler",
@@ -148,9 +169,15 @@ impl From<tokio_postgres::Error> for StoreError {
         let lost = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
         match error.code() {
             Some(code) if lost.contains(code) => Self::Pooler(explain(&error)),
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Self::ReadOnly(explain(&error)),
             _ => Self::Postgres(error),
         }
     }
+}
+
+fn each(hosts: &[(String, StoreError)]) -> String {
+    let words: Vec<String> = hosts.iter().map(|(host, error)| format!("{host}: {error}")).collect();
+    words.join("; ")
 }
 
 /// The server's own words with detail and hint, or the whole chain of causes.

@@ -40,16 +40,12 @@ pub enum Election {
 }
 
 impl Standby {
-    /// Connects. Refuses a database in recovery, and a pooler that does not keep sessions. What slips through shows
+    /// Connects, to a primary that takes writes. Refuses a pooler that does not keep sessions. What slips through shows
     /// later: every attempt and every read compares the server process again.
     pub async fn connect(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
         let session = Session::open(url, options).await?;
-        let backend_pid = own_process(&session, url, options).await?;
+        let backend_pid = own_process(&session, options).await?;
         session.client().batch_execute(SESSION).await?;
-        let row = session.client().query_one("SELECT pg_is_in_recovery()", &[]).await?;
-        if row.try_get(0)? {
-            return Err(StoreError::NotPrimary);
-        }
         session.client().batch_execute(&format!("LISTEN {LEADER_CHANNEL}")).await?;
         Ok(Self { session, backend_pid })
     }

@@ -83,7 +83,7 @@ pub async fn migrate_with(
 async fn open(url: &str, patience: &mut Patience<impl FnMut(&Waiting)>) -> Result<Session, StoreError> {
     let options = SessionOptions::new("rowcast migrate");
     let session = Session::open(url, &options).await?;
-    own_process(&session, url, &options).await?;
+    own_process(&session, &options).await?;
     let client = session.client();
     let row =
         client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &MIGRATION_LOCK]).await?;

@@ -21,13 +21,9 @@ const ROUNDS: usize = 8;
 ///
 /// # Errors
 /// [`StoreError::Pooler`] with what gave it away; [`StoreError::NoSecondSession`]; those of connections.
-pub(crate) async fn own_process(
-    session: &Session,
-    url: &str,
-    options: &SessionOptions,
-) -> Result<i32, StoreError> {
+pub(crate) async fn own_process(session: &Session, options: &SessionOptions) -> Result<i32, StoreError> {
     let before = process(session, "SELECT pg_backend_pid()").await?;
-    let other = Session::open(url, options).await?;
+    let other = session.beside(options).await?;
     for _ in 0..ROUNDS {
         let others =
             answer(process(&other, "BEGIN; SELECT pg_backend_pid()")).await.map_err(refused_block)?;

@@ -1,7 +1,8 @@
 //! One connection to PostgreSQL with the task that drives it. What is said over it is not here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -9,10 +10,11 @@ use rowcast_tls::{ClientFiles, Trust, client_config};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::Address;
+use crate::hosts::{self, Role, Server};
 use crate::{CONTROL_CHANNEL, DOORBELL_CHANNEL, LEADER_CHANNEL, StoreError};
 
 /// How a connection is made.
@@ -20,20 +22,37 @@ use crate::{CONTROL_CHANNEL, DOORBELL_CHANNEL, LEADER_CHANNEL, StoreError};
 pub struct SessionOptions {
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
-    /// How long a connection attempt may take, all addresses together.
+    /// How long a connection attempt may take, for each of an address's servers, where it does not say so itself.
     pub connect_timeout: Duration,
     /// How long sent data may stay unacknowledged before the connection counts as lost.
     pub tcp_user_timeout: Duration,
+    /// What is needed of the server.
+    pub needs: Needs,
+}
+
+/// What is needed of a server, besides an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// That it is a primary and takes writes, whatever the address says.
+    Primary,
+    /// What the address says (`target_session_attrs`). Where that is nothing, a primary is preferred.
+    Address,
 }
 
 impl SessionOptions {
-    /// The defaults, under a name: 3 s to connect, 3 s without acknowledgement.
+    /// The defaults, under a name: 3 s to connect, 3 s without acknowledgement, to a primary.
     pub fn new(application_name: impl Into<String>) -> Self {
         Self {
             application_name: application_name.into(),
             connect_timeout: Duration::from_secs(3),
             tcp_user_timeout: Duration::from_secs(3),
+            needs: Needs::Primary,
         }
+    }
+
+    /// The same for who may only want to look.
+    pub fn as_addressed(self) -> Self {
+        Self { needs: Needs::Address, ..self }
     }
 }
 
@@ -91,34 +110,52 @@ pub struct Session {
     control: Arc<Notify>,
     subscriber: Arc<OnceLock<Subscriber>>,
     ended: watch::Receiver<Option<String>>,
+    said: Option<Role>,
+    reached: Reached,
     driver: Driver,
 }
 
 /// A connection, with or without TLS.
 type Connection = tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
+/// A server that was reached, for others of the same.
+#[derive(Clone)]
+pub(crate) struct Reached {
+    /// The way there: one host, its name resolved.
+    pub config: Config,
+    pub trust: Option<Trust>,
+    pub files: ClientFiles,
+}
+
 /// Connects with the options; the caller drives the connection. Files of certificates are read each time, so that those
 /// that were replaced count from the next connection on.
-async fn connect(url: &str, options: &SessionOptions) -> Result<(Client, Connection), StoreError> {
-    let Address { mut config, trust, files } = Address::parse(url)?;
+async fn connect(
+    to: &Reached,
+    options: &SessionOptions,
+    limit: Duration,
+) -> Result<(Client, Connection), StoreError> {
+    let mut config = to.config.clone();
     config
         .application_name(&options.application_name)
-        .connect_timeout(options.connect_timeout)
+        .connect_timeout(limit)
         .tcp_user_timeout(options.tcp_user_timeout)
         .keepalives(true)
         .keepalives_idle(Duration::from_secs(5))
         .keepalives_interval(Duration::from_secs(2))
         .keepalives_retries(2);
-    let tls = match trust {
-        Some(trust) => client_config(&files, trust)?,
+    let tls = match to.trust {
+        Some(trust) => client_config(&to.files, trust)?,
         // It is never asked.
         None => client_config(&ClientFiles::default(), Trust::Anyone)?,
     };
-    let connecting = config.connect(MakeRustlsConnect::new(tls));
-    match tokio::time::timeout(options.connect_timeout, connecting).await {
-        Ok(connected) => connected.map_err(StoreError::from_connect),
-        Err(_) => Err(StoreError::ConnectTimeout(options.connect_timeout)),
-    }
+    config.connect(MakeRustlsConnect::new(tls)).await.map_err(StoreError::from_connect)
+}
+
+/// What the server said of itself when it was connected to, and says whenever it changes; nothing through some poolers.
+fn said(connection: &Connection) -> Option<Role> {
+    let says = |name: &str| connection.parameter(name).map(|value| value == "on");
+    let (recovers, read_only) = (says("in_hot_standby")?, says("default_transaction_read_only")?);
+    Some(Role { recovers, read_only })
 }
 
 /// Whether an address can be used, with its files; and where it leads elsewhere without proof of who answers there, a
@@ -128,6 +165,7 @@ async fn connect(url: &str, options: &SessionOptions) -> Result<(Client, Connect
 /// What is wrong with it.
 pub fn check_address(url: &str) -> Result<Option<&'static str>, StoreError> {
     let address = Address::parse(url)?;
+    Server::all(&address.config)?;
     if let Some(trust) = address.trust {
         client_config(&address.files, trust)?;
     }
@@ -143,9 +181,30 @@ pub fn library_config(url: &str) -> Option<tokio_postgres::Config> {
 }
 
 impl Session {
-    /// Connects, and drives the connection in a task that this session owns.
+    /// Connects to the first of an address's servers that is what the options need, and drives the connection in a task that
+    /// this session owns.
+    ///
+    /// # Errors
+    /// That of the one server; [`StoreError::NoPrimary`] with those of all where there are several.
     pub async fn open(url: &str, options: &SessionOptions) -> Result<Self, StoreError> {
-        let (client, connection) = connect(url, options).await?;
+        hosts::connect(url, options).await
+    }
+
+    /// Another session at the same place, whatever else the address names: what belongs together must not come to two servers.
+    /// Behind a proxy it still may.
+    pub async fn beside(&self, options: &SessionOptions) -> Result<Self, StoreError> {
+        let limit = options.connect_timeout;
+        let opening = tokio::time::timeout(limit, Self::at(&self.reached, options, limit));
+        opening.await.unwrap_or(Err(StoreError::ConnectTimeout(limit)))
+    }
+
+    pub(crate) async fn at(
+        to: &Reached,
+        options: &SessionOptions,
+        limit: Duration,
+    ) -> Result<Self, StoreError> {
+        let (client, connection) = connect(to, options, limit).await?;
+        let said = said(&connection);
         let doorbell = Arc::new(Notify::new());
         let rings = Arc::new(AtomicU64::new(0));
         let departure = Arc::new(Notify::new());
@@ -159,8 +218,23 @@ impl Session {
             control: control.clone(),
             subscriber: subscriber.clone(),
         };
-        let driver = tokio::spawn(drive(connection, heard, ended_tx));
-        Ok(Self { client, doorbell, rings, departure, control, subscriber, ended, driver: Driver(driver) })
+        let driver = tokio::spawn(drive(connection, heard, options.needs, ended_tx));
+        let (driver, reached) = (Driver(driver), to.clone());
+        Ok(Self { client, doorbell, rings, departure, control, subscriber, ended, said, reached, driver })
+    }
+
+    /// What the server takes.
+    pub(crate) async fn role(&self) -> Result<Role, StoreError> {
+        match self.said {
+            Some(role) => Ok(role),
+            None => Role::ask(&self.client).await,
+        }
+    }
+
+    /// Which server this is: when its postmaster was started, to the microsecond.
+    pub(crate) async fn server(&self) -> Result<String, StoreError> {
+        let row = self.client.query_one("SELECT pg_postmaster_start_time()::text", &[]).await?;
+        Ok(row.try_get(0)?)
     }
 
     /// LISTENs to channels of the application's, once in a session's life. At most `bound` notifications wait; more
@@ -277,14 +351,25 @@ impl Heard {
     }
 }
 
-async fn drive(mut connection: Connection, heard: Heard, ended: watch::Sender<Option<String>>) {
-    let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+async fn drive(mut connection: Connection, heard: Heard, needs: Needs, ended: watch::Sender<Option<String>>) {
+    let fenced = AtomicBool::new(false);
+    let mut messages = stream::poll_fn(|context| match connection.poll_message(context) {
+        // A server that was fenced says so before its next answer is complete.
+        Poll::Pending if needs == Needs::Primary && said(&connection).is_some_and(|role| role.read_only) => {
+            fenced.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        }
+        polled => polled,
+    });
     let reason = loop {
         match messages.next().await {
             Some(Ok(AsyncMessage::Notification(note))) => heard.note(note.channel(), note.payload()),
             Some(Ok(AsyncMessage::Notice(notice))) => tracing::debug!(%notice, "PostgreSQL says"),
             Some(Ok(_)) => {}
             Some(Err(error)) => break StoreError::Postgres(error).to_string(),
+            None if fenced.load(Ordering::Relaxed) => {
+                break "the server takes no writes any more (default_transaction_read_only)".to_owned();
+            }
             None => break "it was closed".to_owned(),
         }
     };

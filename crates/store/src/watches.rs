@@ -74,7 +74,7 @@ pub struct Watches {
 impl Watches {
     /// Connects.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let session = Session::open(url, &SessionOptions::new("rowcast")).await?;
+        let session = Session::open(url, &SessionOptions::new("rowcast").as_addressed()).await?;
         Ok(Self { session })
     }
 

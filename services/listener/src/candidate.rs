@@ -21,6 +21,8 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a standby asks whether Redis answers, and how soon again where it does not.
 const REDIS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REDIS_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two attempts to connect: a standby that is promoted is found so soon, even after a long outage.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A term of this length was not a failed attempt: whoever was paused, or cut off, stands in line again at once.
 const STABLE: Duration = Duration::from_secs(2);
 
@@ -64,7 +66,7 @@ impl Setting {
 
 /// Leads whenever it can, until the process is to stop. No outage ends it.
 pub(crate) async fn run(setting: &Setting) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_WAIT);
     while !setting.shutdown.is_requested() {
         let began = Instant::now();
         let Err(lost) = once(setting).await else { return };

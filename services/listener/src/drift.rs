@@ -82,14 +82,14 @@ pub(crate) async fn run(term: &Term<'_>) -> Infallible {
 }
 
 async fn look(term: &Term<'_>, known: &[Drift]) -> Result<Vec<Drift>, StoreError> {
-    let url = term.setting.config.database.url.expose();
+    let near = term.cleaner.session();
     let options = SessionOptions::new("rowcast-listener drift");
-    let seen = rowcast_store::inspect(url, &options).await?;
+    let seen = rowcast_store::inspect(near, &options).await?;
     term.setting.metrics.drift.on_look(known, &seen.found, seen.mended);
     term.core().drift = impairment(&seen.found);
     if seen.unrecorded {
         history::raise(term, "triggers lost events that could not be recorded").await?;
-        rowcast_store::settle_unrecorded(url, &options).await?;
+        rowcast_store::settle_unrecorded(near, &options).await?;
     }
     Ok(seen.found)
 }

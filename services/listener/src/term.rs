@@ -80,7 +80,7 @@ impl Term<'_> {
 /// Leads until the process is to stop (`Ok`, the lead handed over) or the lead is lost.
 pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: Instant) -> Result<(), Lost> {
     let options = SessionOptions::new("rowcast-listener cleaner");
-    let mut cleaner = Cleaner::connect(setting.config.database.url.expose(), &options).await?;
+    let mut cleaner = Cleaner::beside(session.session(), &options).await?;
     let (known, generation) = history::recognise(setting, &mut cleaner).await?;
     let sheets = mirror::load(&cleaner, |_| None).await?;
     let plain = plain::listen(&setting.config.listener, &setting.metrics.plain, session.session()).await?;
@@ -113,6 +113,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         term.core().mirror(sheet);
     });
     let control = session.session().control().clone();
+    let (lead_ended, cleaner_ended) = (session.session().ended(), term.cleaner.session().ended());
     let publishing = async {
         let sending = async {
             let sent = sender::run(&term).await;
@@ -124,6 +125,9 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let ended = tokio::select! {
         ended = publishing => ended,
         lost = reader::run(&term, &mut session) => Err(lost),
+        // A primary that dies or is fenced is left at once, not at the next read.
+        lost = lead_ended => Err(lost.into()),
+        lost = cleaner_ended => Err(lost.into()),
         never = plain::run(&term, plain) => match never {},
         never = crate::drift::run(&term) => match never {},
         never = mirror::run(&term, &control) => match never {},

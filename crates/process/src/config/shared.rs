@@ -76,7 +76,9 @@ pub struct DatabaseTlsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default.
+    /// `ROWCAST_DATABASE__URL`: PostgreSQL's URL, required by those who use it; empty by default. It may name several hosts
+    /// (`postgres://app@one:5432,two:5432/shop`): the first that is a primary and takes writes is used, each has `connect_timeout`
+    /// seconds to answer (3 unless the URL says so), and `target_session_attrs` may be `any`, `primary` or `read-write`.
     pub url: SecretUrl,
     /// TLS to PostgreSQL, where it does not stand in the URL.
     pub tls: DatabaseTlsConfig,

@@ -64,6 +64,25 @@ fn what_would_protect_less_than_it_says_is_refused() {
 }
 
 #[test]
+fn what_is_wanted_of_several_hosts_is_read_from_both_forms_and_standbys_are_refused() {
+    for (text, wanted) in
+        [("any", Wanted::Any), ("primary", Wanted::Primary), ("read-write", Wanted::ReadWrite)]
+    {
+        let url = format!("postgres://app:hush@a:1,b:2/shop?target_session_attrs={text}&sslmode=disable");
+        let pairs = format!("host=a,b port=1,2 target_session_attrs='{text}' dbname=shop");
+        for address in [url, pairs] {
+            let address = Address::parse(&address).expect(&address);
+            assert_eq!((address.wanted, address.config.get_ports()), (wanted, &[1, 2][..]));
+        }
+    }
+    assert_eq!(Address::parse("postgres://a,b/shop").unwrap().wanted, Wanted::Any);
+    for text in ["standby", "prefer-standby", "read-only", "master"] {
+        let error = read(&format!("postgres://app:hush@a,b/shop?target_session_attrs={text}")).unwrap_err();
+        assert!(error.contains(text) && error.contains("primary") && !error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
 fn an_address_elsewhere_without_proof_is_exposed() {
     for (address, exposed) in [
         ("postgres://localhost/a", false),

@@ -38,7 +38,7 @@ pub enum MigrationState {
 /// # Errors
 /// Those of connections and statements.
 pub async fn migrations(url: &str) -> Result<Vec<Migration>, StoreError> {
-    let session = Session::open(url, &SessionOptions::new("rowcast migrate")).await?;
+    let session = Session::open(url, &SessionOptions::new("rowcast migrate").as_addressed()).await?;
     let found = compare(session.client()).await;
     session.close().await;
     found

@@ -137,6 +137,25 @@ async fn a_server_that_declines_tls_gets_nothing_in_clear() -> Result<()> {
 }
 
 #[tokio::test]
+async fn of_several_hosts_each_is_proven_to_be_the_one_that_is_named() -> Result<()> {
+    let secured = Secured::start().await?;
+    let (port, ca) = (secured.postgres.port(), secured.ca.display().to_string());
+    let url = |hosts: &str| {
+        format!(
+            "postgres://postgres@{hosts}/postgres?sslmode=verify-full&sslrootcert={ca}&target_session_attrs=primary"
+        )
+    };
+    secured.show(secured.authority.issue(&Leaf::server(&["localhost"]))?).await?;
+    let dead = rowcast_sandbox::free_port()?;
+    expect_encrypted(&url(&format!("localhost:{dead},localhost:{port}"))).await?;
+    // The same server by a name that its certificate does not have is skipped, and does not count as the other.
+    expect_encrypted(&url(&format!("127.0.0.1:{port},localhost:{port}"))).await?;
+    let error = open(&url(&format!("127.0.0.1:{port},127.0.0.1:{dead}"))).await.err().context("proven")?;
+    assert_eq!(error.kind(), "tls", "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn whoever_asks_for_no_proof_takes_what_the_server_has() -> Result<()> {
     let plain = Postgres::shared().await?;
     let session = open(&plain.url()).await?;

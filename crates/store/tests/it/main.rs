@@ -5,6 +5,7 @@ mod cases;
 mod database;
 mod dead_rows;
 mod encryption;
+mod hosts;
 mod leading;
 mod migrating;
 mod model;
