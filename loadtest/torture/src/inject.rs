@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::plan::Class;
 use crate::schedule::{Action, Fault, Victim, Wire};
+use crate::standby;
 use crate::system::{Node, System};
 
 /// Between two questions who leads.
@@ -148,12 +149,13 @@ impl Injector {
             Action::Refuse(wire, time) => self.disturb(wire, Link::Refused, time).await,
             Action::Slow(wire, by, time) => self.disturb(wire, Link::Slow(by), time).await,
             Action::Cut(wire) => {
-                self.wire(wire).cut();
+                self.wire(wire).for_each(Proxy::cut);
                 Ok(())
             }
             Action::RestartPostgres => start(&mut *self.system.postgres.lock().await).await,
             Action::CrashPostgres => self.end_postgres(Signal::QUIT).await,
             Action::KillPostgres => self.end_postgres(Signal::KILL).await,
+            Action::FailOver => self.fail_over(action.name()).await,
             Action::RestartRedis => self.system.redis.lock().await.restart().await,
             Action::FlushRedis => tell(&*self.system.redis.lock().await, "FLUSHALL").await,
             Action::AgeRedis(age) => {
@@ -203,29 +205,47 @@ impl Injector {
     }
 
     async fn disturb(&self, wire: Wire, link: Link, time: Duration) -> Result<()> {
-        let proxy = self.wire(wire);
-        proxy.set(link);
+        self.wire(wire).for_each(|proxy| proxy.set(link));
         tokio::time::sleep(time).await;
-        proxy.set(Link::Through);
+        self.wire(wire).for_each(|proxy| proxy.set(Link::Through));
         Ok(())
     }
 
-    fn wire(&self, wire: Wire) -> &Proxy {
+    fn wire(&self, wire: Wire) -> impl Iterator<Item = &Proxy> {
         let System { listeners, edges, .. } = &*self.system;
-        match wire {
-            Wire::EdgeRedis(number) => &edges[usize::from(number) - 1].to_redis,
-            Wire::ListenerRedis(number) => &listeners[usize::from(number) - 1].to_redis,
-            Wire::ListenerPostgres(number) => {
-                let proxy = &listeners[usize::from(number) - 1].to_postgres;
-                proxy.as_ref().expect("listeners have a link to PostgreSQL")
-            }
-        }
+        let (node, to_redis) = match wire {
+            Wire::EdgeRedis(number) => (&edges[usize::from(number) - 1], true),
+            Wire::ListenerRedis(number) => (&listeners[usize::from(number) - 1], true),
+            Wire::ListenerPostgres(number) => (&listeners[usize::from(number) - 1], false),
+        };
+        let redis = to_redis.then_some(&node.to_redis);
+        let postgres = node.to_postgres.iter().chain(&node.to_standby).filter(move |_| !to_redis);
+        redis.into_iter().chain(postgres)
     }
 
     async fn end_postgres(&self, signal: Signal) -> Result<()> {
         let mut postgres = self.system.postgres.lock().await;
         postgres.kill(signal).await?;
         start(&mut postgres).await
+    }
+
+    /// Measures until a leader has drawn its epoch from the promoted one.
+    async fn fail_over(&self, cause: &'static str) -> Result<()> {
+        let mut postgres = self.system.postgres.lock().await;
+        let mut standby = self.system.standby.lock().await;
+        let before = self.system.epoch().await;
+        postgres.kill(Signal::QUIT).await?;
+        let (begun, from) = (Instant::now(), self.clock.now());
+        let follow = async {
+            while begun.elapsed() < NO_SUCCESSOR {
+                if self.system.epoch().await > before {
+                    self.notes().take_overs.push(TakeOver { cause, from, after: begun.elapsed() });
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::join!(standby::take_place(&mut postgres, &mut standby), follow).0
     }
 
     async fn roll(&self) -> Result<()> {

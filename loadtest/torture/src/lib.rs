@@ -13,6 +13,7 @@ mod plan;
 mod report;
 mod run;
 mod schedule;
+mod standby;
 mod system;
 mod verdict;
 mod writer;

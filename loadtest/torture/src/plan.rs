@@ -72,16 +72,31 @@ pub enum Class {
     Delay,
     /// PostgreSQL: restarted in order, crashed, killed.
     Restart,
-    /// Redis loses history: flushed, restarted, restarted from old data. The only kind that explains a resync.
+    /// Redis loses history: flushed, restarted, restarted from old data. This and the next one are what explains a resync.
     Redis,
+    /// PostgreSQL's primary dies and its synchronous standby is promoted; then a new standby is made.
+    Failover,
     /// All listeners and edges, one after the other, are asked to end and started again.
     Rolling,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Kill, Self::Stop, Self::Partition, Self::Delay, Self::Restart, Self::Redis, Self::Rolling];
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Partition,
+        Self::Delay,
+        Self::Restart,
+        Self::Redis,
+        Self::Failover,
+        Self::Rolling,
+    ];
+
+    /// Whether clients may be told that history is gone.
+    pub(crate) fn explains_resyncs(self) -> bool {
+        matches!(self, Self::Redis | Self::Failover)
+    }
 }
 
 impl Plan {

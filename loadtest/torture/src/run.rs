@@ -57,7 +57,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let transactions: Vec<Transaction> = transactions.into_iter().chain(marks.into_journal()).collect();
     let truth = Truth::settle(plan.rooms, &transactions, &held(&system.database_url).await?)?;
     let mut positions = Positions::default();
-    if plan.wants(Class::Redis) {
+    if Class::ALL.into_iter().any(|class| class.explains_resyncs() && plan.wants(class)) {
         read_logs(plan, &system, &truth, &mut positions, clock.now()).await?;
     }
     let mut notes = injector.take_notes();

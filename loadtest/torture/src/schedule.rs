@@ -53,6 +53,8 @@ pub enum Action {
     CrashPostgres,
     /// The postmaster gets SIGKILL.
     KillPostgres,
+    /// PostgreSQL's primary dies at once, and its standby takes its place.
+    FailOver,
     /// Redis is stopped in order, which keeps its data, and started.
     RestartRedis,
     /// Redis forgets everything.
@@ -73,6 +75,7 @@ impl Action {
             Self::Slow(..) => Class::Delay,
             Self::RestartPostgres | Self::CrashPostgres | Self::KillPostgres => Class::Restart,
             Self::RestartRedis | Self::FlushRedis | Self::AgeRedis(_) => Class::Redis,
+            Self::FailOver => Class::Failover,
             Self::Roll => Class::Rolling,
         }
     }
@@ -103,6 +106,7 @@ impl Action {
             Self::RestartPostgres => "PostgreSQL restarted",
             Self::CrashPostgres => "PostgreSQL crashed",
             Self::KillPostgres => "PostgreSQL killed",
+            Self::FailOver => "PostgreSQL failed over",
             Self::RestartRedis => "Redis restarted",
             Self::FlushRedis => "Redis flushed",
             Self::AgeRedis(_) => "Redis restored from old data",
@@ -166,6 +170,8 @@ impl fmt::Display for Fault {
 const QUIET: Duration = Duration::from_secs(2);
 /// From the start of one rolling restart to the next.
 const ROLL_EVERY: Duration = Duration::from_secs(150);
+/// From one fail-over of PostgreSQL to the next, at least: a new standby has to be made.
+const FAIL_OVER_EVERY: Duration = Duration::from_secs(15);
 
 /// The list of faults of a plan, by time.
 pub fn schedule(plan: &Plan) -> Vec<Fault> {
@@ -185,16 +191,23 @@ pub fn schedule(plan: &Plan) -> Vec<Fault> {
         (Class::Delay, 2),
         (Class::Restart, 1),
         (Class::Redis, 1),
+        (Class::Failover, 1),
     ];
     let classes: Vec<Class> = weights
         .into_iter()
         .filter(|(class, _)| plan.wants(*class))
         .flat_map(|(class, weight)| std::iter::repeat_n(class, weight))
         .collect();
-    let mut at = QUIET;
+    let (mut at, mut failed_over) = (QUIET, None);
     while !classes.is_empty() && at < plan.duration() {
         let class = classes[random.random_range(0..classes.len())];
-        faults.push(Fault { at, action: draw(class, plan, &mut random) });
+        let too_soon = failed_over.is_some_and(|before| at < before + FAIL_OVER_EVERY);
+        if class != Class::Failover || !too_soon {
+            faults.push(Fault { at, action: draw(class, plan, &mut random) });
+        }
+        if class == Class::Failover && !too_soon {
+            failed_over = Some(at);
+        }
         at += millis(&mut random, 500..3_500);
     }
     faults.sort_by_key(|fault| fault.at);
@@ -227,6 +240,7 @@ fn draw(class: Class, plan: &Plan, random: &mut StdRng) -> Action {
             1 => Action::FlushRedis,
             _ => Action::AgeRedis(millis(random, 500..4_000)),
         },
+        Class::Failover => Action::FailOver,
         Class::Rolling => Action::Roll,
     }
 }
@@ -270,16 +284,23 @@ mod tests {
     }
 
     #[test]
+    fn between_two_fail_overs_there_is_time_for_a_new_standby() {
+        let faults = schedule(&plan("--seconds 120 --faults failover"));
+        let gaps = faults.windows(2).map(|pair| pair[1].at - pair[0].at);
+        assert!(faults.len() > 5 && gaps.min() >= Some(FAIL_OVER_EVERY));
+    }
+
+    #[test]
     fn a_long_list_has_every_kind_and_only_those_that_are_wanted() {
         let classes = |arguments: &str| {
             let faults = schedule(&plan(arguments));
             Class::ALL.map(|class| faults.iter().any(|fault| fault.action.class() == class))
         };
-        assert_eq!(classes("--seconds 600"), [true; 7]);
+        assert_eq!(classes("--seconds 600"), [true; 8]);
         assert_eq!(
             classes("--seconds 600 --faults kill,rolling"),
-            [true, false, false, false, false, false, true]
+            [true, false, false, false, false, false, false, true]
         );
-        assert_eq!(classes("--seconds 600 --no-faults"), [false; 7]);
+        assert_eq!(classes("--seconds 600 --no-faults"), [false; 8]);
     }
 }

@@ -16,7 +16,8 @@ use rowcast_sandbox::{
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::plan::Plan;
+use crate::plan::{Class, Plan};
+use crate::standby::Standby;
 use crate::writer::SCHEMA;
 
 /// For a process to be ready, on a machine that has much else to do.
@@ -41,12 +42,16 @@ pub(crate) struct Node {
     pub(crate) to_redis: Proxy,
     /// A listener's alone.
     pub(crate) to_postgres: Option<Proxy>,
+    /// The same, where PostgreSQL has a standby: the two change their places with each fail-over.
+    pub(crate) to_standby: Option<Proxy>,
 }
 
 pub(crate) struct System {
     pub(crate) listeners: Vec<Node>,
     pub(crate) edges: Vec<Node>,
     pub(crate) postgres: Mutex<Postgres>,
+    /// Commits wait for it. None where PostgreSQL never fails over.
+    pub(crate) standby: Mutex<Option<Standby>>,
     pub(crate) redis: Mutex<Redis>,
     /// For the application, without a proxy.
     pub(crate) database_url: String,
@@ -72,16 +77,27 @@ impl System {
         })
         .await?;
         Connection::open(&database_url).await?.batch_execute(SCHEMA).await.context("making the tables")?;
+        let standby = match plan.wants(Class::Failover) {
+            true => Some(Standby::start(&postgres, 1, folder.path(), None).await?),
+            false => None,
+        };
+        let standby_port = standby.as_ref().map(|standby| standby.server.port());
+        let database_url = with_standby(&database_url, postgres.port(), standby_port);
         let (listener, edge) = (bin("rowcast-listener")?, bin("rowcast-edge")?);
         let listeners = (1..=plan.listeners).map(async |number| {
             let to_postgres = Proxy::start(format!("127.0.0.1:{}", postgres.port()))?;
             let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
+            let to_standby =
+                standby_port.map(|port| Proxy::start(format!("127.0.0.1:{port}"))).transpose()?;
             let through = format!("@{}/", to_postgres.address());
             let database_url = &listener_url.replace(&format!("@127.0.0.1:{}/", postgres.port()), &through);
+            let standby_port = to_standby.as_ref().map(Proxy::port);
+            let database_url = &with_standby(database_url, to_postgres.port(), standby_port);
             let redis_url = &format!("redis://{}", to_redis.address());
             let setting = ListenerSetting { database_url, redis_url };
             let process = Rowcast::listener(&folder, &listener, number, &setting).await?;
-            Node::new(format!("listener {number}"), process, to_redis, Some(to_postgres))
+            let node = Node::new(format!("listener {number}"), process, to_redis, Some(to_postgres))?;
+            anyhow::Ok(Node { to_standby, ..node })
         });
         let edges = (1..=plan.edges).map(async |number| {
             let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
@@ -94,6 +110,7 @@ impl System {
             listeners,
             edges,
             postgres: Mutex::new(postgres),
+            standby: Mutex::new(standby),
             redis: Mutex::new(redis),
             database_url,
             folder,
@@ -138,13 +155,24 @@ impl System {
         answers.into_iter().position(|leads| leads)
     }
 
+    /// The highest epoch under which a listener says that it leads; 0 where none does.
+    pub(crate) async fn epoch(&self) -> u64 {
+        let ask = async |node: &Node| {
+            let epoch = metric(&node.admin, "rowcast_listener_epoch", "");
+            match timeout(Duration::from_millis(200), epoch).await {
+                Ok(Ok(epoch)) if node.leads().await => epoch as u64,
+                _ => 0,
+            }
+        };
+        let answers = futures_util::future::join_all(self.listeners.iter().map(ask)).await;
+        answers.into_iter().max().unwrap_or_default()
+    }
+
     /// Lets everything pass, and everyone run.
     pub(crate) fn heal(&self) {
         for node in self.nodes() {
             node.to_redis.set(Link::Through);
-            if let Some(proxy) = &node.to_postgres {
-                proxy.set(Link::Through);
-            }
+            node.to_postgres.iter().chain(&node.to_standby).for_each(|proxy| proxy.set(Link::Through));
         }
     }
 
@@ -156,10 +184,25 @@ impl System {
     }
 }
 
+/// An address with both hosts, of which the one that takes writes is meant.
+fn with_standby(url: &str, port: u16, standby: Option<u16>) -> String {
+    let Some(standby) = standby else { return url.to_owned() };
+    let both = url.replace(&format!(":{port}/"), &format!(":{port},127.0.0.1:{standby}/"));
+    format!("{both}?target_session_attrs=read-write")
+}
+
 impl Node {
     fn new(name: String, process: Rowcast, to_redis: Proxy, to_postgres: Option<Proxy>) -> Result<Self> {
         let (admin, listen) = (process.admin().to_owned(), process.listen().to_owned());
-        Ok(Self { name, process: Mutex::new(process), admin, listen, to_redis, to_postgres })
+        Ok(Self {
+            name,
+            process: Mutex::new(process),
+            admin,
+            listen,
+            to_redis,
+            to_postgres,
+            to_standby: None,
+        })
     }
 
     /// Whether this listener says that it leads. One that is stopped says nothing.

@@ -8,7 +8,6 @@ use rowcast_protocol::{Cursor, StreamId};
 use crate::client::{Account, Entry};
 use crate::inject::Happened;
 use crate::journal::{Key, Truth};
-use crate::plan::Class;
 
 /// After a loss of history is over, clients are told within this. Some were away; they are told when they come back,
 /// once.
@@ -102,7 +101,7 @@ pub(crate) fn judge(
             }
         }
     }
-    let losses: Vec<&Happened> = happened.iter().filter(|fault| fault.class == Class::Redis).collect();
+    let losses: Vec<&Happened> = happened.iter().filter(|fault| fault.class.explains_resyncs()).collect();
     for account in accounts {
         if let Some(refused) = &account.refused {
             verdict.breach(Promise::Refused, account.number, Duration::ZERO, refused.clone());

@@ -6,6 +6,7 @@ use rowcast_protocol::{Generation, Offset};
 
 use super::*;
 use crate::journal::{Change, Kind, Outcome, Transaction};
+use crate::plan::Class;
 
 fn key(version: i64) -> Key {
     Key { row: 1, version, kind: Kind::Updated }
