@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rowcast_bus::{BusError, PublishLink, Refusal, Reply, ServerIdentity};
 use rowcast_protocol::{Epoch, Generation};
-use rowcast_store::{Cleaner, Identity, State, StoreError};
+use rowcast_store::{Cleaner, Identity, LeadSession, State, StoreError};
 
 use crate::candidate::Setting;
 use crate::term::{Lost, Term};
@@ -46,8 +46,12 @@ impl RedisHistory {
 }
 
 /// Compares PostgreSQL with what is recorded. Where it is another one, the generation is raised before anything is
-/// published.
-pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Result<(Known, Generation), Lost> {
+/// published, and so is the epoch: numbers that went back are given out again, and two leaders with one epoch fence nobody.
+pub(crate) async fn recognise(
+    setting: &Setting,
+    session: &mut LeadSession,
+    cleaner: &mut Cleaner,
+) -> Result<(Known, Generation), Lost> {
     let state = cleaner.load_state().await?;
     let identity = cleaner.identity().await?;
     let installation = &setting.config.installation;
@@ -56,6 +60,8 @@ pub(crate) async fn recognise(setting: &Setting, cleaner: &mut Cleaner) -> Resul
     if let Some(cause) = &cause {
         generation = cleaner.raise_generation_above_all(cause).await?;
         setting.metrics.on_generation_raised(generation, cause);
+        // Before it is recorded: a leader that dies in between leaves the next one the same to find.
+        session.raise_epoch_above(Epoch(generation.0)).await?;
     }
     let copied = state.identity.as_ref().is_some_and(|known| identity.is_copy_of(known));
     if copied {

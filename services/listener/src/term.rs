@@ -81,7 +81,7 @@ impl Term<'_> {
 pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: Instant) -> Result<(), Lost> {
     let options = SessionOptions::new("rowcast-listener cleaner");
     let mut cleaner = Cleaner::beside(session.session(), &options).await?;
-    let (known, generation) = history::recognise(setting, &mut cleaner).await?;
+    let (known, generation) = history::recognise(setting, &mut session, &mut cleaner).await?;
     let sheets = mirror::load(&cleaner, |_| None).await?;
     let plain = plain::listen(&setting.config.listener, &setting.metrics.plain, session.session()).await?;
 
