@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2::SockRef, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo};
 use rowcast_tls::rustls::pki_types::ServerName;
 use rowcast_tls::tokio_rustls::{TlsConnector, client::TlsStream};
 use rowcast_tls::{ClientFiles, Trust, client_config};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use crate::error::BusError;
 use crate::keys::Keys;
-
-const TLS_SCHEMES: [&str; 2] = ["rediss://", "valkeys://"];
+use crate::place::{Kind, Place};
+use crate::topology::Server;
 
 /// Where Redis is and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct BusConfig {
-    /// `redis://[user:password@]host:port[/db]`; `rediss://` speaks TLS.
+    /// `redis://[user:password@]host:port[/db]`; `rediss://` speaks TLS. `redis+sentinel://…/<master>` asks Sentinels for the
+    /// master, `redis+cluster://` is a Cluster.
     pub url: String,
     /// For `rediss://`: whom to trust, and what to show of oneself. Read for each connection.
     pub tls: ClientFiles,
@@ -49,39 +51,79 @@ impl BusConfig {
     /// # Errors
     /// What is wrong with them.
     pub fn check(&self) -> Result<(), BusError> {
-        if self.is_tls() {
+        let place = self.place()?;
+        if place.tls {
             client_config(&self.tls, Trust::Full)?;
         } else if self.tls != ClientFiles::default() {
             return Err(BusError::TlsUnused);
         }
-        self.info().map(drop)
-    }
-
-    fn is_tls(&self) -> bool {
-        TLS_SCHEMES.iter().any(|scheme| self.url.starts_with(scheme))
-    }
-
-    fn info(&self) -> Result<ConnectionInfo, BusError> {
-        if self.url.contains("#insecure") {
-            let reason = "#insecure would take anybody for the server; name its CA in redis.tls.ca instead";
-            return Err(BusError::Url(reason.to_owned()));
+        if matches!(place.kind, Kind::Cluster { .. }) && self.keys.has_brace() {
+            return Err(BusError::Url("redis.prefix must not contain braces where Redis is a Cluster".to_owned()));
         }
-        let unusable = |error: RedisError| BusError::Url(error.to_string());
-        let plain = match self.url.split_once("://") {
-            // The library was built without TLS, and refuses such an address.
-            Some((_, rest)) if self.is_tls() => format!("redis://{rest}"),
-            _ => self.url.clone(),
-        };
-        Ok(plain.as_str().into_connection_info().map_err(unusable)?.set_tcp_settings(tcp_settings()))
+        Ok(())
+    }
+
+    pub(crate) fn place(&self) -> Result<Place, BusError> {
+        Place::parse(&self.url)
+    }
+
+    /// The server of an address that names one.
+    pub fn only(&self) -> Server {
+        Server::only(None)
+    }
+
+    fn info(&self, server: &Server) -> Result<ConnectionInfo, BusError> {
+        Ok(self.place()?.to(server.address.as_ref()))
     }
 
     /// A connection for commands, and the limit for each answer.
-    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, BusError> {
-        let info = self.info()?;
-        let config = AsyncConnectionConfig::new()
+    pub(crate) async fn connect(&self, server: &Server) -> Result<MultiplexedConnection, BusError> {
+        self.open(&self.info(server)?).await
+    }
+
+    pub(crate) async fn open(&self, info: &ConnectionInfo) -> Result<MultiplexedConnection, BusError> {
+        self.open_with(info, self.limits()).await
+    }
+
+    /// A connection for subscriptions.
+    pub(crate) async fn connect_pubsub(&self, server: &Server) -> Result<PubSub, BusError> {
+        let (tls, info) = (self.place()?.tls, self.info(server)?.set_tcp_settings(tcp_settings()));
+        self.in_time(async {
+            let connected = match tls {
+                true => PubSub::new(info.redis_settings(), self.open_tls(&info).await?).await,
+                false => redis::Client::open(info).map_err(BusError::Link)?.get_async_pubsub().await,
+            };
+            connected.map_err(BusError::from_connect)
+        })
+        .await
+    }
+
+    /// A connection for sharded subscriptions, and what arrives on it: the library knows these in the newer protocol only.
+    /// What is pushed waits without a bound, as that of the other kind does.
+    pub(crate) async fn connect_sharded(
+        &self,
+        server: &Server,
+    ) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), BusError> {
+        let info = self.info(server)?;
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let (pushed, pushes) = mpsc::unbounded_channel();
+        let config = self.limits().set_push_sender(pushed);
+        Ok((self.open_with(&info.set_redis_settings(settings), config).await?, pushes))
+    }
+
+    fn limits(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        if !self.is_tls() {
+            .set_response_timeout(Some(self.response_timeout))
+    }
+
+    async fn open_with(
+        &self,
+        info: &ConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, BusError> {
+        let info = info.clone().set_tcp_settings(tcp_settings());
+        if !self.place()?.tls {
             let client = redis::Client::open(info).map_err(BusError::Link)?;
             return client
                 .get_multiplexed_async_connection_with_config(&config)
@@ -100,22 +142,8 @@ impl BusConfig {
         .await
     }
 
-    /// A connection for subscriptions.
-    pub(crate) async fn connect_pubsub(&self) -> Result<PubSub, BusError> {
-        let info = self.info()?;
-        self.in_time(async {
-            let connected = match self.is_tls() {
-                true => PubSub::new(info.redis_settings(), self.open_tls(&info).await?).await,
-                false => redis::Client::open(info).map_err(BusError::Link)?.get_async_pubsub().await,
-            };
-            connected.map_err(BusError::from_connect)
-        })
-        .await
-    }
-
     async fn in_time<T>(&self, connecting: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
-        let timed_out = || BusError::Link(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
-        tokio::time::timeout(self.connect_timeout, connecting).await.map_err(|_| timed_out())?
+        tokio::time::timeout(self.connect_timeout, connecting).await.map_err(|_| BusError::timed_out())?
     }
 
     async fn open_tls(&self, info: &ConnectionInfo) -> Result<TlsStream<TcpStream>, BusError> {

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The URL can not be used.
-    #[error("the Redis URL is not usable ({0}); expected redis://[user:password@]host:port[/db]")]
+    #[error("the Redis URL is not usable ({0}); expected redis://[user:password@]host:port[/db], redis+sentinel:// or redis+cluster://")]
     Url(String),
     /// A certificate or a key can not be used.
     #[error("TLS to Redis: {0}")]
@@ -15,6 +15,12 @@ pub enum BusError {
     /// TLS did not come about; with what to do.
     #[error("no TLS with Redis: {0}")]
     Handshake(String),
+    /// Nobody could tell which servers there are.
+    #[error("no Redis server is known: {0}")]
+    Nowhere(String),
+    /// A replica where a master belongs: it serves what is late, and takes nothing.
+    #[error("Redis at {0} is a replica, and a master is needed: it was demoted, or redis.url names the wrong one")]
+    Replica(String),
     /// No connection, or it broke, or an answer took too long.
     #[error("Redis does not answer: {0}")]
     Link(redis::RedisError),
@@ -32,6 +38,10 @@ pub enum BusError {
 }
 
 impl BusError {
+    pub(crate) fn timed_out() -> Self {
+        Self::Link(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
     /// Tells what went wrong with TLS from the rest.
     pub(crate) fn from_connect(error: redis::RedisError) -> Self {
         match rowcast_tls::explain(&error, "redis.tls.ca", "redis.tls.cert and redis.tls.key") {
@@ -81,9 +91,14 @@ impl Refusal {
         }
     }
 
+    /// Whether another server is the one to ask: this one was demoted, or has given the slot away.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.code.as_str(), "READONLY" | "MOVED" | "CLUSTERDOWN")
+    }
+
     /// A metric label: the codes that are known to happen, `other` for the rest.
     pub fn label(&self) -> &'static str {
-        const KNOWN: [&str; 11] = [
+        const KNOWN: [&str; 14] = [
             "OOM",
             "READONLY",
             "MISCONF",
@@ -95,6 +110,9 @@ impl Refusal {
             "NOSCRIPT",
             "NOREPLICAS",
             "MASTERDOWN",
+            "MOVED",
+            "ASK",
+            "FOREIGN",
         ];
         KNOWN.into_iter().find(|known| *known == self.code).unwrap_or("other")
     }

@@ -2,6 +2,8 @@
 
 use rowcast_protocol::RoomName;
 
+use crate::topology::Server;
+
 /// Names everything of one installation. The room stands in a hash tag, so that a room's log and head share a
 /// slot of Redis Cluster.
 #[derive(Debug, Clone)]
@@ -30,14 +32,26 @@ impl Keys {
         self.of_room(room, "events")
     }
 
-    /// The channel of the leader's heartbeats.
-    pub fn heartbeat(&self) -> String {
-        format!("{}heartbeat", self.base)
+    /// The channel of the leader's heartbeats through a server.
+    pub fn heartbeat(&self, server: &Server) -> String {
+        self.of_server(server, "heartbeat")
     }
 
-    /// The hash that keeps the last heartbeat, the leader's claim, and what edges go by.
-    pub fn state(&self) -> String {
-        format!("{}state", self.base)
+    /// The hash in which a server keeps the last heartbeat, the leader's claim, and what edges go by.
+    pub fn state(&self, server: &Server) -> String {
+        self.of_server(server, "state")
+    }
+
+    /// Whether the first hash tag in a key would be another than the room's.
+    pub(crate) fn has_brace(&self) -> bool {
+        self.base.contains(['{', '}'])
+    }
+
+    fn of_server(&self, server: &Server, what: &str) -> String {
+        match server.tag {
+            Some(tag) => format!("{}{{{tag}}}:{what}", self.base),
+            None => format!("{}{what}", self.base),
+        }
     }
 
     fn of_room(&self, room: &RoomName, what: &str) -> String {

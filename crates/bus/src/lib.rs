@@ -5,16 +5,21 @@
 
 mod connect;
 mod error;
+mod find;
 mod keys;
+mod place;
 mod publish;
 mod read;
 mod script;
 mod subscribe;
+mod topology;
 
 pub use connect::BusConfig;
 pub use error::{BusError, Refusal};
+pub use find::Finder;
 pub use keys::Keys;
-pub use publish::{Command, PublishLink, Reply, Retention, ServerIdentity};
+pub use publish::{Claim, Command, PublishLink, Reply, Retention, ServerIdentity};
 pub use read::{Head, Loaded, Range, ReadLink, parse_entries, parse_head};
 pub use rowcast_tls::ClientFiles;
-pub use subscribe::{Message, Subscription, Subscriptions, subscribe};
+pub use subscribe::{Heard, Message, Subscription, Subscriptions, subscribe, subscribe_at};
+pub use topology::{Address, Server, Topology};

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
-use rowcast_protocol::{Epoch, EventId, Heartbeat, Mirror, Offset, RoomName, StreamId};
+use rowcast_protocol::{Epoch, EventId, Generation, Heartbeat, Mirror, Offset, RoomName, StreamId};
 
 use crate::connect::BusConfig;
 use crate::error::{BusError, Refusal};
 use crate::keys::Keys;
 use crate::read::Head;
 use crate::script::Scripts;
+use crate::topology::Server;
 
 /// How long a room's history is kept.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,8 @@ pub enum Reply {
     Fenced(Epoch),
     /// The heartbeat was held up on its way, and was not published.
     TooLate,
+    /// Another database has its history here; nothing was changed.
+    Foreign(String),
     /// Redis can not do it now; nothing was changed.
     Refused(Refusal),
 }
@@ -106,25 +109,47 @@ impl Reply {
     }
 }
 
-/// Who a Redis server is. The run id changes with every start.
+/// Who a Redis server is, and whose history it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerIdentity {
-    /// `run_id`.
+    /// `run_id`, which changes with every start.
     pub run_id: String,
+    /// `master_replid`, which changes when a replica becomes a master, and now and then without that.
+    pub replication_id: String,
+    /// Whether it was a replica, and became a master by taking another's place.
+    pub was_promoted: bool,
     /// `redis_version`.
     pub version: String,
     /// `role`.
     pub role: String,
-    /// `maxmemory_policy`.
-    pub maxmemory_policy: String,
+    /// All that it says of itself (`INFO`).
+    pub info: String,
     /// The last leader that went on with the history here; none in one that is empty, or was emptied.
     pub claimed: Option<Epoch>,
+    /// The database that this leader read.
+    pub origin: Option<String>,
+    /// The generation of the last heartbeat.
+    pub generation: Option<Generation>,
+}
+
+/// Under what a leader goes on with the history in a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The leader.
+    pub epoch: Epoch,
+    /// The claim that it found ([`ServerIdentity::claimed`]).
+    pub found: Option<Epoch>,
+    /// The database that it reads.
+    pub origin: &'a str,
+    /// Another database whose place it takes.
+    pub replaces: &'a str,
 }
 
 /// The leader's connection to one Redis.
 pub struct PublishLink {
     connection: MultiplexedConnection,
     keys: Keys,
+    server: Server,
     retention: Retention,
     scripts: Scripts,
     /// How long a heartbeat may be under way: by then the link counts as broken.
@@ -135,12 +160,28 @@ pub struct PublishLink {
 }
 
 impl PublishLink {
-    /// Connects and loads the scripts.
+    /// Connects to the one server that the URL names, and loads the scripts.
+    ///
+    /// # Errors
+    /// It can not be reached, or refuses.
     pub async fn connect(config: &BusConfig, retention: Retention) -> Result<Self, BusError> {
-        let connection = config.connect().await?;
+        Self::connect_to(config, &config.only(), retention).await
+    }
+
+    /// Connects to one of the servers, and loads the scripts.
+    ///
+    /// # Errors
+    /// It can not be reached, or refuses.
+    pub async fn connect_to(
+        config: &BusConfig,
+        server: &Server,
+        retention: Retention,
+    ) -> Result<Self, BusError> {
+        let connection = config.connect(server).await?;
         let mut link = Self {
             connection,
             keys: config.keys.clone(),
+            server: server.clone(),
             retention,
             scripts: Scripts::new(),
             response_timeout: config.response_timeout,
@@ -159,11 +200,15 @@ impl PublishLink {
     }
 
     /// Asks the server who it is.
+    ///
+    /// # Errors
+    /// It can not be reached, or refuses.
     pub async fn identity(&mut self) -> Result<ServerIdentity, BusError> {
         let mut asked = redis::pipe();
-        asked.cmd("INFO").cmd("HGET").arg(self.keys.state()).arg("c").cmd("TIME");
+        asked.cmd("INFO").cmd("HMGET").arg(self.state()).arg(&["c", "d", "h"]).cmd("TIME");
+        type Kept = (Option<u64>, Option<String>, Option<String>);
         let sent = Instant::now();
-        let (info, claimed, (seconds, micros)): (String, Option<u64>, (u64, u64)) =
+        let (info, (claimed, origin, heartbeat), (seconds, micros)): (String, Kept, (u64, u64)) =
             asked.query_async(&mut self.connection).await.map_err(BusError::from)?;
         self.clock = Some((sent, seconds * 1_000 + micros / 1_000));
         let field = |name: &str| {
@@ -175,24 +220,50 @@ impl PublishLink {
             detail: "there is no run_id in it".to_owned(),
         })?;
         let or_unknown = |name| field(name).unwrap_or_else(|| "unknown".to_owned());
+        // Forty zeros stand for none.
+        let earlier = field("master_replid2").unwrap_or_default();
+        let heartbeat = heartbeat.and_then(|json| serde_json::from_str::<Heartbeat>(&json).ok());
         Ok(ServerIdentity {
             run_id,
+            replication_id: field("master_replid").unwrap_or_default(),
+            was_promoted: earlier.chars().any(|digit| digit != '0'),
             version: or_unknown("redis_version"),
             role: or_unknown("role"),
-            maxmemory_policy: or_unknown("maxmemory_policy"),
             claimed: claimed.map(Epoch),
+            origin,
+            generation: heartbeat.map(|heartbeat| heartbeat.generation()),
+            info,
         })
     }
 
     /// Writes down that this leader goes on with the history here, if the last who did so is still the one that was
-    /// found ([`ServerIdentity::claimed`]). From then on [`Command::Check`] tells whether that history is still there.
-    pub async fn claim(&mut self, epoch: Epoch, found: Option<Epoch>) -> Result<Reply, BusError> {
-        let found = found.map_or_else(String::new, |epoch| epoch.0.to_string());
+    /// found. From then on [`Command::Check`] tells whether that history is still there.
+    ///
+    /// # Errors
+    /// The server can not be reached.
+    pub async fn claim(&mut self, claim: Claim<'_>) -> Result<Reply, BusError> {
+        let found = claim.found.map_or_else(String::new, |epoch| epoch.0.to_string());
         let mut pipeline = redis::pipe();
-        let claim = pipeline.cmd("EVALSHA").arg(self.scripts.claim.get_hash()).arg(1).arg(self.keys.state());
-        claim.arg(epoch.0).arg(found);
+        pipeline
+            .cmd("EVALSHA")
+            .arg(self.scripts.claim.get_hash())
+            .arg(1)
+            .arg(self.state())
+            .arg(claim.epoch.0)
+            .arg(found)
+            .arg(claim.origin)
+            .arg(claim.replaces);
         let values = self.connection.send_packed_commands(&pipeline, 0, 1).await.map_err(BusError::Link)?;
         scripted(values.into_iter().next().unwrap_or(Value::Nil))
+    }
+
+    fn state(&self) -> String {
+        self.keys.state(&self.server)
+    }
+
+    /// In a Cluster what is published reaches the subscribers of one shard.
+    fn publish_command(&self) -> &'static str {
+        if self.server.tag.is_some() { "SPUBLISH" } else { "PUBLISH" }
     }
 
     /// Sends the commands in one pipeline and returns a reply to each, in order. On an error nobody knows which
@@ -243,14 +314,14 @@ impl PublishLink {
                 self.add_append(pipeline, form, room, *epoch, *stream, *id, record);
             }
             Command::Check(_) => {
-                pipeline.cmd("HGET").arg(self.keys.state()).arg("c");
+                pipeline.cmd("HGET").arg(self.state()).arg("c");
             }
             Command::Mirror(epoch, mirror) => {
                 pipeline
                     .cmd("EVALSHA")
                     .arg(self.scripts.mirror.get_hash())
                     .arg(1)
-                    .arg(self.keys.state())
+                    .arg(self.state())
                     .arg(epoch.0)
                     .arg(mirror.sheet.name())
                     .arg(mirror.version)
@@ -262,11 +333,11 @@ impl PublishLink {
                     .cmd("EVALSHA")
                     .arg(self.scripts.heartbeat.get_hash())
                     .arg(1)
-                    .arg(self.keys.state())
+                    .arg(self.state())
                     .arg(heartbeat.epoch)
                     .arg(json)
-                    .arg(self.keys.heartbeat())
-                    .arg("PUBLISH")
+                    .arg(self.keys.heartbeat(&self.server))
+                    .arg(self.publish_command())
                     .arg(self.deadline());
             }
         }
@@ -300,7 +371,7 @@ impl PublishLink {
             .arg(id.to_string())
             .arg(record)
             .arg(self.keys.events(room))
-            .arg("PUBLISH")
+            .arg(self.publish_command())
             .arg(self.retention.log_entries)
             .arg(millis(self.retention.log_lifetime))
             .arg(millis(self.retention.head_lifetime))
@@ -351,6 +422,10 @@ fn scripted(value: Value) -> Result<Reply, BusError> {
             epoch.map(|epoch| Reply::Fenced(Epoch(epoch))).ok_or_else(|| unexpected(&value))
         }
         Some(Value::Int(3)) => Ok(Reply::TooLate),
+        Some(Value::Int(4)) => {
+            let origin = items.get(1).and_then(text);
+            origin.map(|origin| Reply::Foreign(origin.to_owned())).ok_or_else(|| unexpected(&value))
+        }
         _ => Err(unexpected(&value)),
     }
 }

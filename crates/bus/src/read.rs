@@ -8,6 +8,7 @@ use rowcast_protocol::{Epoch, Heartbeat, Mirror, Offset, Record, RoomName, Sheet
 use crate::connect::BusConfig;
 use crate::error::BusError;
 use crate::keys::Keys;
+use crate::topology::Server;
 
 /// Where a room's history stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +49,30 @@ pub enum Range {
 pub struct ReadLink {
     connection: MultiplexedConnection,
     keys: Keys,
+    server: Server,
+    /// It may ask the server for its role.
+    asks_role: bool,
 }
 
 impl ReadLink {
-    /// Connects.
+    /// Connects to the one server that the URL names.
+    ///
+    /// # Errors
+    /// It can not be reached, or is a replica.
     pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
-        Ok(Self { connection: config.connect().await?, keys: config.keys.clone() })
+        Self::connect_to(config, &config.only()).await
+    }
+
+    /// Connects to one of the servers.
+    ///
+    /// # Errors
+    /// It can not be reached, or is a replica.
+    pub async fn connect_to(config: &BusConfig, server: &Server) -> Result<Self, BusError> {
+        let connection = config.connect(server).await?;
+        let (keys, server) = (config.keys.clone(), server.clone());
+        let mut link = Self { connection, keys, server, asks_role: true };
+        link.ping().await?;
+        Ok(link)
     }
 
     /// Reads a room's head and then a run of its log, which can go beyond that head.
@@ -97,7 +116,7 @@ impl ReadLink {
     /// The last heartbeat that any leader sent, if Redis keeps one.
     pub async fn last_heartbeat(&mut self) -> Result<Option<Heartbeat>, BusError> {
         let json: Option<String> = redis::cmd("HGET")
-            .arg(self.keys.state())
+            .arg(self.keys.state(&self.server))
             .arg("h")
             .query_async(&mut self.connection)
             .await
@@ -111,7 +130,7 @@ impl ReadLink {
     pub async fn mirror(&mut self, sheet: Sheet) -> Result<Option<Mirror>, BusError> {
         let fields = [format!("v:{}", sheet.name()), format!("m:{}", sheet.name())];
         let (version, content): (Option<u64>, Option<String>) = redis::cmd("HMGET")
-            .arg(self.keys.state())
+            .arg(self.keys.state(&self.server))
             .arg(&fields)
             .query_async(&mut self.connection)
             .await
@@ -119,9 +138,31 @@ impl ReadLink {
         Ok(version.zip(content).map(|(version, content)| Mirror { sheet, version, content }))
     }
 
-    /// Whether Redis answers.
+    /// Whether the server answers, and is a master still: a replica takes no events, and a demoted master has late ones.
+    ///
+    /// # Errors
+    /// It does not, or is not.
     pub async fn ping(&mut self) -> Result<(), BusError> {
+        if self.asks_role {
+            match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut self.connection).await {
+                Ok(answer) => return self.judge_role(answer.first()),
+                Err(error) if error.is_io_error() || error.code().is_none() => return Err(BusError::Link(error)),
+                // Not every service has the command, and not every user may say it.
+                Err(error) => {
+                    tracing::warn!(server = %self.server, %error, "can not ask Redis whether it is a master; taking it for one");
+                    self.asks_role = false;
+                }
+            }
+        }
         redis::cmd("PING").query_async::<()>(&mut self.connection).await.map_err(BusError::from)
+    }
+
+    fn judge_role(&self, role: Option<&Value>) -> Result<(), BusError> {
+        match role {
+            Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+            Some(Value::BulkString(_)) => Err(BusError::Replica(self.server.to_string())),
+            _ => Err(BusError::Unexpected { command: "ROLE", detail: "there is no role in it".to_owned() }),
+        }
     }
 }
 

@@ -1,11 +1,16 @@
-//! The edges' subscriptions: one connection, a channel a room and one for heartbeats.
+//! The edges' subscriptions: a connection to each server, a channel a room and one for heartbeats.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
 
 use crate::connect::BusConfig;
-use crate::error::BusError;
+use crate::error::{BusError, Refusal};
+use crate::topology::Server;
 
 /// Something published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,62 +21,185 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+/// What a subscription tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A message.
+    Message(Message),
+    /// The server has ended a subscription by itself: the slot went elsewhere. Answers on this connection are
+    /// not to be trusted any more, because the library takes such a word for one.
+    Dropped(String),
+}
+
 /// The half that asks for channels. Each call returns when Redis has acknowledged it, so that whatever is
 /// published from then on arrives.
 #[derive(Clone)]
 pub struct Subscriptions {
-    sink: PubSubSink,
-    limit: std::time::Duration,
+    way: Way,
+    limit: Duration,
+}
+
+#[derive(Clone)]
+enum Way {
+    Plain(PubSubSink),
+    /// In a Cluster: a message reaches the subscribers of the shard that has the channel's slot, and nobody else.
+    Sharded(MultiplexedConnection),
 }
 
 /// The half on which messages arrive.
 ///
 /// The library behind it buffers without a bound between the socket and [`Subscription::next`], so whoever owns
 /// it must take messages out without waiting for anything else.
-pub struct Subscription {
-    stream: PubSubStream,
+pub struct Subscription(Arriving);
+
+enum Arriving {
+    Plain(PubSubStream),
+    Sharded(mpsc::UnboundedReceiver<PushInfo>),
 }
 
-/// Opens a connection for subscriptions.
+/// Opens a connection for subscriptions to the one server that the URL names.
+///
+/// # Errors
+/// It can not be reached.
 pub async fn subscribe(config: &BusConfig) -> Result<(Subscriptions, Subscription), BusError> {
-    let (sink, stream) = config.connect_pubsub().await?.split();
-    Ok((Subscriptions { sink, limit: config.response_timeout }, Subscription { stream }))
+    subscribe_at(config, &config.only()).await
+}
+
+/// Opens a connection for subscriptions to one of the servers.
+///
+/// # Errors
+/// It can not be reached.
+pub async fn subscribe_at(
+    config: &BusConfig,
+    server: &Server,
+) -> Result<(Subscriptions, Subscription), BusError> {
+    let (way, arriving) = match server.tag {
+        None => {
+            let (sink, stream) = config.connect_pubsub(server).await?.split();
+            (Way::Plain(sink), Arriving::Plain(stream))
+        }
+        Some(_) => {
+            let (connection, pushes) = config.connect_sharded(server).await?;
+            (Way::Sharded(connection), Arriving::Sharded(pushes))
+        }
+    };
+    Ok((Subscriptions { way, limit: config.response_timeout }, Subscription(arriving)))
 }
 
 impl Subscriptions {
     /// Subscribes to channels.
+    ///
+    /// # Errors
+    /// The connection broke, or the server refused one of them.
     pub async fn add(&mut self, channels: &[String]) -> Result<(), BusError> {
-        within(self.limit, self.sink.subscribe(channels)).await
+        match &mut self.way {
+            Way::Plain(sink) => within(self.limit, sink.subscribe(channels)).await,
+            Way::Sharded(connection) => one_by_one(connection, self.limit, "SSUBSCRIBE", channels).await,
+        }
     }
 
     /// Leaves channels.
+    ///
+    /// # Errors
+    /// The connection broke, or the server refused one of them.
     pub async fn remove(&mut self, channels: &[String]) -> Result<(), BusError> {
-        within(self.limit, self.sink.unsubscribe(channels)).await
+        match &mut self.way {
+            Way::Plain(sink) => within(self.limit, sink.unsubscribe(channels)).await,
+            Way::Sharded(connection) => one_by_one(connection, self.limit, "SUNSUBSCRIBE", channels).await,
+        }
     }
 
     /// Whether the connection still carries anything: a half-open one shows only here.
+    ///
+    /// # Errors
+    /// It does not.
     pub async fn ping(&mut self) -> Result<(), BusError> {
-        within(self.limit, self.sink.ping::<()>()).await
+        match &mut self.way {
+            Way::Plain(sink) => within(self.limit, sink.ping::<()>()).await,
+            Way::Sharded(connection) => {
+                let pong: Value = within(self.limit, redis::cmd("PING").query_async(connection)).await?;
+                match pong {
+                    Value::SimpleString(_) => Ok(()),
+                    _ => Err(unexpected("PING")),
+                }
+            }
+        }
     }
 }
 
+/// Channels of a Cluster have slots, and one command takes channels of one slot.
+async fn one_by_one(
+    connection: &mut MultiplexedConnection,
+    limit: Duration,
+    command: &'static str,
+    channels: &[String],
+) -> Result<(), BusError> {
+    let mut pipeline = redis::pipe();
+    for channel in channels {
+        pipeline.cmd(command).arg(channel);
+    }
+    let answers = within(limit, connection.send_packed_commands(&pipeline, 0, channels.len())).await?;
+    for answer in answers {
+        match answer {
+            Value::Push { kind: PushKind::SSubscribe | PushKind::SUnsubscribe, .. } => {}
+            Value::ServerError(error) => return Err(BusError::Refused(Refusal::of(&error))),
+            _ => return Err(unexpected(command)),
+        }
+    }
+    Ok(())
+}
+
+fn unexpected(command: &'static str) -> BusError {
+    BusError::Unexpected { command, detail: "an answer to something else".to_owned() }
+}
+
 impl Subscription {
-    /// The next message; `None` when the connection has ended.
-    pub async fn next(&mut self) -> Option<Message> {
-        let message = self.stream.next().await?;
-        Some(Message {
-            channel: message.get_channel_name().to_owned(),
-            payload: Bytes::copy_from_slice(message.get_payload_bytes()),
-        })
+    /// What comes next; `None` when the connection has ended. Where one has left channels, that is told too
+    /// ([`Heard::Dropped`]): whoever left them knows.
+    pub async fn next(&mut self) -> Option<Heard> {
+        match &mut self.0 {
+            Arriving::Plain(stream) => {
+                let message = stream.next().await?;
+                Some(Heard::Message(Message {
+                    channel: message.get_channel_name().to_owned(),
+                    payload: Bytes::copy_from_slice(message.get_payload_bytes()),
+                }))
+            }
+            Arriving::Sharded(pushes) => loop {
+                let push = pushes.recv().await?;
+                match push.kind {
+                    PushKind::SMessage => return Some(Heard::Message(message(push.data)?)),
+                    PushKind::SUnsubscribe => return Some(Heard::Dropped(channel(push.data.into_iter().next()?)?)),
+                    PushKind::Disconnection => return None,
+                    _ => {}
+                }
+            },
+        }
+    }
+}
+
+fn message(data: Vec<Value>) -> Option<Message> {
+    let mut data = data.into_iter();
+    let channel = channel(data.next()?)?;
+    match data.next()? {
+        Value::BulkString(payload) => Some(Message { channel, payload: payload.into() }),
+        _ => None,
+    }
+}
+
+fn channel(name: Value) -> Option<String> {
+    match name {
+        Value::BulkString(name) => String::from_utf8(name).ok(),
+        _ => None,
     }
 }
 
 async fn within<T>(
-    limit: std::time::Duration,
+    limit: Duration,
     call: impl Future<Output = redis::RedisResult<T>>,
 ) -> Result<T, BusError> {
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(BusError::from),
-        Err(_) => Err(BusError::Link(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+        Err(_) => Err(BusError::timed_out()),
     }
 }

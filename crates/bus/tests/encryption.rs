@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rowcast_bus::{BusConfig, BusError, ClientFiles, Keys, PublishLink, ReadLink, Retention, subscribe};
+use rowcast_bus::{BusConfig, BusError, ClientFiles, Heard, Keys, PublishLink, ReadLink, Retention, subscribe};
 use rowcast_protocol::RoomName;
 use rowcast_sandbox::{Authority, Folder, Issued, Leaf, Link, Proxy, Redis, RedisOptions};
 
@@ -72,7 +72,7 @@ async fn every_link_goes_through_tls_with_a_client_certificate() -> Result<()> {
         subscriptions.add(std::slice::from_ref(&channel)).await?;
         let mut plain = server.redis.connection().await?;
         redis::cmd("PUBLISH").arg(&channel).arg("x").query_async::<()>(&mut plain).await?;
-        let message = subscription.next().await.context("a message")?;
+        let Some(Heard::Message(message)) = subscription.next().await else { anyhow::bail!("no message") };
         assert_eq!((message.channel, &*message.payload), (channel, b"x".as_slice()));
         // Three links with TLS and, on another port, the test's own.
         let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut plain).await?;

@@ -9,6 +9,7 @@
 
 mod binaries;
 mod certificates;
+mod cluster;
 mod folder;
 mod haproxy;
 mod http;
@@ -20,6 +21,7 @@ mod process;
 mod proxy;
 mod redis;
 mod redis_kind;
+mod sentinel;
 mod user;
 mod wait;
 
@@ -28,6 +30,7 @@ pub use binaries::{
     pgbouncer_unavailable, postgres_unavailable, redis_kind_unavailable, typescript_unavailable,
 };
 pub use certificates::{Authority, Identity, Issued, Leaf, ServerTls};
+pub use cluster::{ClusterNode, ClusterOptions, RedisCluster};
 pub use folder::Folder;
 pub use haproxy::{Backend, Haproxy, HaproxyOptions};
 pub use http::{http_get, metric};
@@ -39,4 +42,5 @@ pub use proxy::{Link, Proxy};
 pub use redis::{Persistence, Redis, RedisOptions};
 pub use redis_kind::RedisKind;
 pub use rustix::process::Signal;
+pub use sentinel::{RedisSentinels, Sentinel, SentinelOptions};
 pub use wait::{wait_for, wait_until};

@@ -38,6 +38,8 @@ pub struct RedisOptions {
     pub persistence: Persistence,
     /// Whether it speaks TLS too, on a port of its own, and with what.
     pub tls: Option<ServerTls>,
+    /// The port on which nodes of a Cluster talk to each other, where it is one.
+    pub bus_port: Option<u16>,
     /// Further arguments, like `["--maxmemory", "10mb"]`. Of two that set the same, the later counts.
     pub extra_args: Vec<String>,
 }
@@ -81,6 +83,11 @@ impl Redis {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port on which it talks to other nodes of a Cluster.
+    pub fn bus_port(&self) -> Option<u16> {
+        self.options.bus_port
     }
 
     /// `rediss://<user>@<host>:<port>`, where it speaks TLS; `user` may hold a password, or be empty.

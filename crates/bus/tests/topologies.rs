@@ -1,0 +1,222 @@
+//! Servers that change: a Redis Cluster and servers behind Sentinels, as real processes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rowcast_bus::{
+    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention, Server,
+    Topology, subscribe_at,
+};
+use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, Record, RecordKind, RoomName, StreamId};
+use rowcast_sandbox::{ClusterOptions, RedisCluster, RedisSentinels, SentinelOptions, Signal, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const STREAM: StreamId = StreamId(0xa1);
+
+fn retention() -> Retention {
+    Retention {
+        log_entries: 100,
+        log_lifetime: Duration::from_secs(60),
+        head_lifetime: Duration::from_secs(600),
+    }
+}
+
+fn config(url: String) -> BusConfig {
+    BusConfig::new(url, Keys::new("rowcast", "test"))
+}
+
+fn create(room: &RoomName) -> Command {
+    let id = EventId { row: 1, occurred_at: 1 };
+    let record = Record {
+        kind: RecordKind::Event,
+        stream: STREAM,
+        offset: Offset(1),
+        id,
+        event_type: "t".to_owned(),
+        fragment: bytes::Bytes::from_static(b"{}"),
+    };
+    let (room, record) = (room.clone(), record.encode());
+    Command::Create { room, epoch: Epoch(1), stream: STREAM, replaces: None, id, record }
+}
+
+fn append(room: &RoomName, expected: u64) -> Command {
+    let id = EventId { row: 1 + i64::try_from(expected).unwrap(), occurred_at: 1 };
+    let record = Record {
+        kind: RecordKind::Event,
+        stream: STREAM,
+        offset: Offset(expected + 1),
+        id,
+        event_type: "t".to_owned(),
+        fragment: bytes::Bytes::from_static(b"{}"),
+    };
+    let (room, record) = (room.clone(), record.encode());
+    Command::Append { room, epoch: Epoch(1), stream: STREAM, expected: Offset(expected), id, record }
+}
+
+/// A room for each server.
+fn rooms(topology: &Topology) -> Vec<(Server, RoomName)> {
+    let held = |server: &Server| {
+        let names = (0..).map(|number| RoomName::parse(&format!("room {number}")).unwrap());
+        let mut its = names.filter(|room| topology.holder(room).is_some_and(|holder| holder.name == server.name));
+        its.next().expect("numbers without end")
+    };
+    topology.servers().iter().map(|server| (server.clone(), held(server))).collect()
+}
+
+/// Asks until what is wanted is found.
+async fn find<T>(finder: &mut Finder, what: &str, wanted: impl Fn(Topology) -> Option<T>) -> Result<T> {
+    let finding = async {
+        loop {
+            if let Ok(topology) = finder.find().await
+                && let Some(found) = wanted(topology)
+            {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, finding).await.with_context(|| format!("{what}: not within {LIMIT:?}"))
+}
+
+#[tokio::test]
+async fn each_master_of_a_cluster_carries_its_own_rooms_and_heartbeats() -> Result<()> {
+    let cluster = RedisCluster::start(ClusterOptions { replicas: 0, ..ClusterOptions::default() }).await?;
+    let config = config(cluster.url());
+    let mut finder = Finder::new(&config)?;
+    let topology = finder.find().await?;
+    assert!(topology.is_whole() && topology.servers().len() == 3 && finder.interval().is_some());
+    for (server, room) in rooms(&topology) {
+        let (mut subscriptions, mut arriving) = subscribe_at(&config, &server).await?;
+        let channels = [config.keys.events(&room), config.keys.heartbeat(&server)];
+        subscriptions.add(&channels).await?;
+        subscriptions.ping().await?;
+        let mut link = PublishLink::connect_to(&config, &server, retention()).await?;
+        let heartbeat = Heartbeat {
+            epoch: 1,
+            generation: 7,
+            lag_ms: 0,
+            at: 0,
+            impaired: None,
+            switches: 0,
+            revocations: 0,
+        };
+        let replies = link.run(&[create(&room), append(&room, 1), Command::Heartbeat(heartbeat)]).await?;
+        assert_eq!(replies, [Reply::Done, Reply::Done, Reply::Done]);
+        for channel in [&channels[0], &channels[0], &channels[1]] {
+            let Some(Heard::Message(message)) = arriving.next().await else { panic!("nothing arrives") };
+            assert_eq!(message.channel, *channel);
+        }
+        let mut read = ReadLink::connect_to(&config, &server).await?;
+        assert_eq!(read.load(&room, Range::Last(10)).await?.records.len(), 2);
+        assert_eq!(read.last_heartbeat().await?.map(|last| last.generation), Some(7));
+        let (_, elsewhere) = rooms(&topology).into_iter().find(|(other, _)| *other != server).unwrap();
+        let refused = link.run(&[create(&elsewhere)]).await?;
+        assert!(matches!(&refused[..], [Reply::Refused(refusal)] if refusal.is_elsewhere()), "{refused:?}");
+        assert!(subscriptions.add(&[config.keys.events(&elsewhere)]).await.is_err());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_ends_its_subscriptions_and_keeps_its_rooms() -> Result<()> {
+    let cluster = RedisCluster::start(ClusterOptions { replicas: 0, ..ClusterOptions::default() }).await?;
+    let config = config(cluster.url());
+    let mut finder = Finder::new(&config)?;
+    let before = finder.find().await?;
+    let (server, room) = rooms(&before).remove(0);
+    let mut link = PublishLink::connect_to(&config, &server, retention()).await?;
+    assert_eq!(link.run(&[create(&room)]).await?, [Reply::Done]);
+    let (mut subscriptions, mut arriving) = subscribe_at(&config, &server).await?;
+    let channel = config.keys.events(&room);
+    subscriptions.add(std::slice::from_ref(&channel)).await?;
+
+    let slot: u16 = {
+        let mut connection = cluster.nodes()[0].connection().await?;
+        redis::cmd("CLUSTER").arg("KEYSLOT").arg(config.keys.log(&room)).query_async(&mut connection).await?
+    };
+    let to = (cluster.holder(slot).await? + 1) % 3;
+    cluster.move_slot(slot, to).await?;
+    assert_eq!(arriving.next().await, Some(Heard::Dropped(channel)));
+    let now = find(&mut finder, "the new holder is known", |now| {
+        let moved = now.holder(&room).is_some_and(|holder| holder.name != server.name);
+        moved.then_some(now)
+    })
+    .await?;
+    let holder = now.holder(&room).context("somebody holds it")?.clone();
+    assert!(now.inherits(&before, &holder.name), "nothing was lost on the way");
+    let mut link = PublishLink::connect_to(&config, &holder, retention()).await?;
+    assert_eq!(link.run(&[append(&room, 1)]).await?, [Reply::Done]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_took_over_in_a_cluster_is_found_and_inherits_nothing() -> Result<()> {
+    let cluster = RedisCluster::start(ClusterOptions::default()).await?;
+    let config = config(cluster.url());
+    let mut finder = Finder::new(&config)?;
+    let before = finder.find().await?;
+    let (server, room) = rooms(&before).remove(0);
+    let port = server.address.as_ref().context("it has an address")?.port;
+    let killed = cluster.nodes().iter().find(|node| node.port() == port).context("one of ours")?;
+    killed.kill(Signal::KILL).await?;
+    let (now, holder) = find(&mut finder, "a replica takes over", |now| {
+        let holder = now.holder(&room)?.clone();
+        (holder.name != server.name).then_some((now, holder))
+    })
+    .await?;
+    assert!(!now.inherits(&before, &holder.name));
+    let mut link = PublishLink::connect_to(&config, &holder, retention()).await?;
+    let identity = link.identity().await?;
+    assert!(identity.was_promoted && identity.role == "master");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sentinels_tell_the_master_and_a_replica_is_not_taken_for_it() -> Result<()> {
+    let redis = RedisSentinels::start(SentinelOptions::default()).await?;
+    let config = config(redis.url());
+    let mut finder = Finder::new(&config)?;
+    let first = finder.find().await?.servers()[0].clone();
+    assert_eq!(first.address.as_ref().map(|address| address.port), Some(redis.servers()[0].port()));
+    let mut read = ReadLink::connect_to(&config, &first).await?;
+    redis.servers()[0].kill(Signal::STOP).await?;
+    let promoted = redis.wait_master_but(0).await?;
+    let old = first.address.clone();
+    let found = find(&mut finder, "the new master is found", |now| {
+        let server = now.servers()[0].clone();
+        (server.address != old).then_some(server)
+    })
+    .await?;
+    assert_eq!(found.address.as_ref().map(|address| address.port), Some(redis.servers()[promoted].port()));
+    redis.servers()[0].kill(Signal::CONT).await?;
+    // The Sentinels cut it off from its clients and make it a replica; it is recognised either way.
+    wait_for("the old master is a replica", LIMIT, async || {
+        let mut link = match ReadLink::connect_to(&config, &first).await {
+            Err(BusError::Replica(_)) => return Ok(()),
+            Err(error) => anyhow::bail!("{error}"),
+            Ok(link) => link,
+        };
+        match link.ping().await {
+            Err(BusError::Replica(_)) => Ok(()),
+            other => anyhow::bail!("{other:?}"),
+        }
+    })
+    .await?;
+    assert!(read.ping().await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_name_or_a_server_outside_a_cluster_is_told_in_words() -> Result<()> {
+    let redis = rowcast_sandbox::Redis::start(rowcast_sandbox::RedisOptions::default()).await?;
+    let sentinels = RedisSentinels::start(SentinelOptions { replicas: 0, ..SentinelOptions::default() }).await?;
+    let no_cluster = config(format!("redis+cluster://127.0.0.1:{}", redis.port()));
+    let error = Finder::new(&no_cluster)?.find().await.expect_err("no Cluster").to_string();
+    assert!(error.contains("begin the address with redis://"), "{error}");
+    let wrong = config(sentinels.url().replace("/rowcast", "/other"));
+    let error = Finder::new(&wrong)?.find().await.expect_err("no such master").to_string();
+    assert!(error.contains("knows no master \"other\""), "{error}");
+    let nowhere = config("redis+sentinel://127.0.0.1:1/rowcast".to_owned());
+    assert!(matches!(Finder::new(&nowhere)?.find().await, Err(BusError::Nowhere(_))));
+    Ok(())
+}
