@@ -49,7 +49,7 @@ impl Finder {
     /// Nobody could tell; why, in the words of the last one asked.
     pub async fn find(&mut self) -> Result<Topology, BusError> {
         let asked: BTreeSet<Address> = match &self.place.kind {
-            Kind::One => return Ok(Topology::one(Server::only(None))),
+            Kind::One => return Ok(Topology::single()),
             Kind::Sentinel { seeds, .. } => seeds.iter().cloned().collect(),
             Kind::Cluster { seeds } => self.seen.iter().chain(seeds).take(ASKED).cloned().collect(),
         };

@@ -114,6 +114,11 @@ struct Cluster {
 }
 
 impl Topology {
+    /// The one server that the URL names.
+    pub fn single() -> Self {
+        Self::one(Server::only(None))
+    }
+
     /// One server for everything.
     pub(crate) fn one(server: Server) -> Self {
         Self { servers: vec![server], cluster: None }
@@ -140,6 +145,11 @@ impl Topology {
         }
     }
 
+    /// Whether rooms are shared out among servers.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Whether every room has a server.
     pub fn is_whole(&self) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| cluster.owners.iter().all(Option::is_some))
@@ -159,6 +169,11 @@ impl Topology {
 
     fn is_master(&self, name: &str) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.masters.contains(name))
+    }
+
+    /// A Cluster as `CLUSTER NODES` tells of it.
+    pub fn parse_cluster(nodes: &str) -> Option<Self> {
+        Self::parse_nodes(nodes, &Address { host: String::new(), port: 0 })
     }
 
     /// Takes the answer to `CLUSTER NODES`. `asked` is where it was asked: a node that has not met others knows no
@@ -281,7 +296,7 @@ f 127.0.0.1:7006@17006 master,fail - 0 0 0 disconnected
                 .replace("slave a 0 0 1 connected", "master - 0 0 4 connected 0-5460"),
         );
         assert!(!promoted.inherits(&before, "d") && promoted.inherits(&before, "b"));
-        let one = Topology::one(Server::only(None));
+        let one = Topology::single();
         assert!(!one.inherits(&one, "main") && one.is_whole() && one.holder(&room("x")).is_some());
     }
 

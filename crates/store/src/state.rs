@@ -139,6 +139,32 @@ impl Cleaner {
         Ok(Generation(unsigned(row.try_get(0)?)?))
     }
 
+    /// Raises the generation above one that was told and that this database does not know: it went back.
+    pub async fn raise_generation_above(&self, told: Generation, cause: &str) -> Result<Generation, StoreError> {
+        let told = i64::try_from(told.0)
+            .map_err(|_| StoreError::Unexpected(format!("generation {told} leaves no room above it")))?;
+        let row = self
+            .session()
+            .client()
+            .query_one(
+                "UPDATE rowcast.state SET generation = greatest(generation, $2) + 1, raised_at = clock_timestamp(),
+                        last_cause = $1
+                 RETURNING generation",
+                &[&cause, &told],
+            )
+            .await
+            .map_err(StoreError::from_statement)?;
+        Ok(Generation(unsigned(row.try_get(0)?)?))
+    }
+
+    /// Which database this is, among all: the cluster's identifier and the database's own.
+    pub async fn origin(&self) -> Result<String, StoreError> {
+        let statement = "SELECT system_identifier::text || '/' ||
+                                (SELECT oid FROM pg_database WHERE datname = current_database())
+                           FROM pg_control_system()";
+        Ok(self.session().client().query_one(statement, &[]).await?.try_get(0)?)
+    }
+
     /// Raises the generation if committed transactions have asked for it (a TRUNCATE), and takes their wishes away.
     /// One transaction; nothing where there were none.
     pub async fn settle_raise_requests(&self) -> Result<Option<Generation>, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rowcast_bus::{BusConfig, Keys, ReadLink, Retention};
+use rowcast_bus::{BusConfig, BusError, Finder, Keys, ReadLink, Retention};
 use rowcast_process::readiness::{Latch, Readiness};
 use rowcast_process::shutdown::Signal;
 use rowcast_store::{Election, LeadSession, SessionOptions, Standby, StoreError};
@@ -129,16 +129,31 @@ async fn compete(
 /// A standby is ready when it could take over, so it must reach Redis too. As a leader, the sender knows.
 async fn watch_redis(setting: &Setting) -> std::convert::Infallible {
     loop {
-        match ReadLink::connect(&setting.bus).await {
-            Ok(mut link) => loop {
-                match link.ping().await {
-                    Ok(()) => setting.redis_ready.set_ready(),
-                    Err(error) => break setting.redis_ready.set_not_ready(error.to_string()),
-                }
-                sleep(REDIS_CHECK_INTERVAL).await;
-            },
-            Err(error) => setting.redis_ready.set_not_ready(error.to_string()),
-        }
+        let error = match reach_redis(setting).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        setting.redis_ready.set_not_ready(error.to_string());
         sleep(REDIS_RETRY_INTERVAL).await;
+    }
+}
+
+/// Links to all servers that there are now, and says that it does until one of them is gone or there are others.
+async fn reach_redis(setting: &Setting) -> Result<std::convert::Infallible, BusError> {
+    let mut finder = Finder::new(&setting.bus)?;
+    let topology = finder.find().await?;
+    let mut links = Vec::new();
+    for server in topology.servers() {
+        links.push(ReadLink::connect_to(&setting.bus, server).await?);
+    }
+    loop {
+        for link in &mut links {
+            link.ping().await?;
+        }
+        setting.redis_ready.set_ready();
+        sleep(REDIS_CHECK_INTERVAL).await;
+        if finder.interval().is_some() && finder.find().await? != topology {
+            return Err(BusError::Nowhere("there are others now".to_owned()));
+        }
     }
 }

@@ -81,7 +81,7 @@ async fn delete_published(term: &Term<'_>) -> Result<(), StoreError> {
     term.setting.metrics.delete_seconds.observe(seconds_since(began));
     term.setting.metrics.deleted.inc_by(rows.len() as u64);
     term.core().on_deleted(Instant::now(), &rows);
-    term.to_send.notify_one();
+    term.to_send.notify_waiters();
     term.to_read.notify_one();
     Ok(())
 }

@@ -87,6 +87,10 @@ pub struct ListenerConfig {
     /// channel's name.
     #[serde(deserialize_with = "plain::one_or_more")]
     pub plain_type_field: Paths,
+    /// `ROWCAST_LISTENER__REPLACES`: the database whose place in Redis this one takes, as a refused listener names it; empty by default. For
+    /// a database that was moved to another cluster by a dump or by `pg_upgrade`, when the old one is gone for good. A copy beside it
+    /// gets another `ROWCAST_INSTALLATION` instead.
+    pub replaces: String,
     /// `ROWCAST_LISTENER__STOP_TIMEOUT`: how long a stop may take to hand over, `10s` by default.
     #[serde(with = "duration")]
     #[schemars(with = "String")]
@@ -106,6 +110,7 @@ impl Default for ListenerConfig {
             channels: Vec::new(),
             plain_room_field: vec!["merchantId".to_owned(), "data.merchantId".to_owned()],
             plain_type_field: vec!["type".to_owned()],
+            replaces: String::new(),
             stop_timeout: Duration::from_secs(10),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
-use rowcast_bus::{Command, Reply};
+use rowcast_bus::{Command, Reply, Topology};
 use rowcast_protocol::{EventId, Generation, Heartbeat, Micros, Mirror, Sheet};
 use rowcast_store::Page;
 use rowcast_store::reading::Mark;
@@ -12,7 +12,7 @@ use rowcast_store::reading::Mark;
 use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::floor::Floor;
-use crate::publisher::{Outcome, Past, Published, Publisher, Row};
+use crate::publisher::{LaneId, Outcome, Past, Published, Publisher, Row};
 
 /// Between heartbeats; also how old the last completed read may be for one.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,11 +58,7 @@ pub(crate) struct Core {
     undeleted: Vec<Published>,
     undeleted_since: Option<Instant>,
     generation: Generation,
-    /// The generation of the last heartbeat that Redis took, and of the one that is on its way.
-    told: Option<Generation>,
-    telling: Option<Generation>,
     last_loss: Option<i64>,
-    heartbeat_due: Instant,
     pub raise_requested: bool,
     pub losses_are_quiet: bool,
     /// Why changes of a watched table are not sent although nothing fails.
@@ -75,7 +71,6 @@ impl Core {
         leadership: Leadership,
         doorbell: Doorbell,
         generation: Generation,
-        now: Instant,
     ) -> Self {
         Self {
             publisher,
@@ -87,10 +82,7 @@ impl Core {
             undeleted: Vec::new(),
             undeleted_since: None,
             generation,
-            told: None,
-            telling: None,
             last_loss: None,
-            heartbeat_due: now,
             raise_requested: false,
             losses_are_quiet: false,
             drift: None,
@@ -148,7 +140,7 @@ impl Core {
     fn on_history(&mut self, raise: bool, last_loss: Option<i64>, server_now: i64, now: Instant) -> Asked {
         let new_loss = last_loss.is_some() && last_loss != self.last_loss;
         if last_loss.is_some() != self.last_loss.is_some() {
-            self.heartbeat_due = now;
+            self.beat_at(now);
         }
         self.last_loss = last_loss;
         self.raise_requested |= raise;
@@ -158,43 +150,54 @@ impl Core {
         Asked { settle, new_loss, apart: Vec::new() }
     }
 
-    /// What to send now.
-    pub fn next_step(&mut self, now: Instant) -> Step {
+    /// A heartbeat is due everywhere.
+    fn beat_at(&mut self, now: Instant) {
+        self.publisher.lanes().for_each(|lane| lane.heartbeat_due = Some(now));
+    }
+
+    /// What to send through a lane now.
+    pub fn next_step(&mut self, lane: LaneId, now: Instant) -> Step {
         if !self.leadership.may_publish(now) {
             return Step::Stop;
         }
         // An edge puts the generation that it has heard of into cursors: events of a history that it has not heard of would
         // get places that were others'.
-        self.publisher.hold(self.is_untold());
-        let heartbeat = self.heartbeat(now);
+        self.publisher.lane(lane).held = self.is_untold(lane);
+        let heartbeat = self.heartbeat(lane, now);
         let beats = heartbeat.is_some();
-        let commands = self.publisher.next_batch(now, heartbeat);
+        let commands = self.publisher.next_batch(lane, now, heartbeat);
+        let generation = self.generation;
+        let lane = self.publisher.lane(lane);
+        let due = *lane.heartbeat_due.get_or_insert(now);
         if commands.is_empty() {
             // Where a heartbeat is due and must not be sent, the next page wakes the sender.
-            return Step::Wait(self.heartbeat_due.max(now + Duration::from_millis(50)));
+            return Step::Wait(due.max(now + Duration::from_millis(50)));
         }
         if beats {
-            self.heartbeat_due = now + HEARTBEAT_INTERVAL;
-            self.telling = Some(self.generation);
+            lane.heartbeat_due = Some(now + HEARTBEAT_INTERVAL);
+            lane.telling = Some(generation);
         }
         Step::Send(commands)
     }
 
-    /// Whether no edge can know of the generation yet.
-    fn is_untold(&self) -> bool {
-        self.told != Some(self.generation)
+    /// Whether no edge can know of the generation through that server yet.
+    fn is_untold(&mut self, lane: LaneId) -> bool {
+        self.publisher.lane(lane).told != Some(self.generation)
     }
 
     /// The heartbeat, if it is due and the way from the outbox to here is known to be open. One that has to come before events
     /// does not wait for that: reading may wait for those.
-    fn heartbeat(&self, now: Instant) -> Option<Heartbeat> {
+    fn heartbeat(&mut self, lane: LaneId, now: Instant) -> Option<Heartbeat> {
         let read_lately =
             self.read_completed.is_some_and(|at| now.saturating_duration_since(at) < HEARTBEAT_INTERVAL);
-        let waited_for = self.is_untold() && self.publisher.pending() > 0;
-        let due = now >= self.heartbeat_due && read_lately;
-        if !(due || waited_for) || !self.publisher.mirrors.stand() {
+        let waited_for = self.is_untold(lane) && self.publisher.pending() > 0;
+        let lane = self.publisher.lane(lane);
+        let due = lane.heartbeat_due.is_none_or(|due| now >= due) && read_lately;
+        if !(due || waited_for) || !lane.mirrors.stand() {
             return None;
         }
+        let version = |sheet| lane.mirrors.version(sheet);
+        let (switches, revocations) = (version(Sheet::Switches), version(Sheet::Revocations));
         Some(Heartbeat {
             epoch: self.publisher.epoch().0,
             generation: self.generation.0,
@@ -204,8 +207,8 @@ impl Core {
                 .last_loss
                 .map(|_| "a trigger failed and lost events".to_owned())
                 .or_else(|| self.drift.clone()),
-            switches: self.publisher.mirrors.version(Sheet::Switches),
-            revocations: self.publisher.mirrors.version(Sheet::Revocations),
+            switches,
+            revocations,
         })
     }
 
@@ -215,14 +218,15 @@ impl Core {
         waiting.into_iter().flatten().map(|since| since.age(now)).max().unwrap_or_default()
     }
 
-    /// Takes the answers to what was sent; says how many rows they published.
-    pub fn on_replies(&mut self, now: Instant, replies: Vec<Reply>) -> (Outcome, usize) {
-        let outcome = self.publisher.on_replies(now, replies);
+    /// Takes the answers to what was sent through a lane; says how many rows they published.
+    pub fn on_replies(&mut self, lane: LaneId, now: Instant, replies: Vec<Reply>) -> (Outcome, usize) {
+        let outcome = self.publisher.on_replies(lane, now, replies);
+        let lane = self.publisher.lane(lane);
         if outcome.mirrored {
-            self.heartbeat_due = now;
+            lane.heartbeat_due = Some(now);
         }
         if outcome.heartbeat_sent {
-            self.told = self.telling;
+            lane.told = lane.telling;
         }
         (outcome, self.collect_published(now))
     }
@@ -267,20 +271,41 @@ impl Core {
     pub fn set_generation(&mut self, generation: Generation, now: Instant) {
         if generation > self.generation {
             self.generation = generation;
-            self.heartbeat_due = now;
+            self.beat_at(now);
             // The new history begins with what edges go by.
-            self.publisher.mirrors.forget();
+            self.publisher.lanes().for_each(|lane| lane.mirrors.forget());
         }
     }
 
     /// A sheet as it is in PostgreSQL now. True where that is news, and there is something to send.
     pub fn mirror(&mut self, mirror: Mirror) -> bool {
-        self.publisher.mirrors.set(mirror)
+        self.publisher.set_sheet(mirror)
     }
 
-    /// Redis may have lost what was written there: a new link, another epoch, or history that is gone.
-    pub fn doubt_mirrors(&mut self) {
-        self.publisher.mirrors.forget();
+    /// A server may have lost what was written there: a new link, another epoch, or history that is gone.
+    pub fn doubt_mirrors(&mut self, lane: LaneId) {
+        self.publisher.lane(lane).mirrors.forget();
+    }
+
+    /// From now on these servers hold the rooms ([`Publisher::set_topology`]).
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.publisher.set_topology(topology);
+        let generation = self.generation;
+        self.publisher.lanes().for_each(|lane| {
+            lane.since.get_or_insert(generation);
+        });
+    }
+
+    /// Whether what was published through a lane may all have been under the present generation's forerunners: then it is
+    /// answered for, whatever the server has lost.
+    pub fn is_answered_for(&mut self, lane: LaneId) -> bool {
+        let lane = self.publisher.lane(lane);
+        lane.told.or(lane.since).is_some_and(|last| last < self.generation)
+    }
+
+    /// The number of the present history.
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 }
 

@@ -1,47 +1,32 @@
 //! Whether history goes on where it stopped: which PostgreSQL and which Redis this is, and what raises the generation.
 
-use std::collections::BTreeMap;
+mod servers;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
-use rowcast_bus::{BusError, PublishLink, Refusal, Reply, ServerIdentity};
+use rowcast_bus::{BusError, Claim, PublishLink, Refusal, Reply, Server, Topology};
 use rowcast_protocol::{Epoch, Generation};
 use rowcast_store::{Cleaner, Identity, LeadSession, State, StoreError};
 
+use self::servers::Servers;
 use crate::candidate::Setting;
+use crate::publisher::LaneId;
 use crate::term::{Lost, Term};
 
-/// The name of the one Redis node in the recorded state.
-const NODE: &str = "main";
-
-/// Whose history this is, as it is recorded.
+/// Whose history this is.
 pub(crate) struct Known {
     identity: Identity,
-    run_ids: BTreeMap<String, String>,
-    redis: RedisHistory,
+    /// The database, as it is written beside the claim in Redis.
+    origin: String,
+    servers: Servers,
 }
 
-/// What this leader did about Redis's history.
-#[derive(Debug, Default)]
-struct RedisHistory {
-    /// The epoch that it wrote there.
-    claimed: Option<Epoch>,
-    /// The generation was raised, and nothing was published since: whatever else is lost meanwhile, nobody knows it.
-    raised: bool,
-}
-
-impl RedisHistory {
-    /// Why what was published through Redis may be gone; `None` where it is there, or was never there.
-    fn loss(&self, recorded: Option<&String>, found: &ServerIdentity) -> Option<&'static str> {
-        let recorded = recorded?;
-        if *recorded != found.run_id {
-            return Some("Redis was restarted or is another one");
-        }
-        let gone = match (self.claimed, found.claimed) {
-            (_, None) => true,
-            (Some(own), Some(found)) => found < own,
-            (None, Some(_)) => false,
-        };
-        gone.then_some("Redis was flushed")
+impl Known {
+    /// Redis's servers are these now ([`Servers::meet`]).
+    pub fn meet(&mut self, topology: &Topology) -> BTreeSet<Arc<str>> {
+        self.servers.meet(topology)
     }
 }
 
@@ -79,7 +64,8 @@ pub(crate) async fn recognise(
         return Err(Lost::Adopted);
     }
     setting.metrics.generation.set(crate::metrics::gauge(generation.0));
-    let known = Known { identity, run_ids: state.redis_run_ids, redis: RedisHistory::default() };
+    let origin = cleaner.origin().await?;
+    let known = Known { identity, origin, servers: Servers::new(state.redis_run_ids) };
     Ok((known, generation))
 }
 
@@ -98,51 +84,76 @@ fn difference(state: &State, installation: &str, identity: &Identity) -> Option<
     (known.timeline != identity.timeline).then(|| "another timeline of PostgreSQL".to_owned())
 }
 
-/// Compares Redis with what is recorded, before anything is published through a new link, under a new epoch, or after
+/// Compares a server with what is recorded, before anything is published through a new link, under a new epoch, or after
 /// history was found to be gone; and writes there whose history it is from now on.
 pub(crate) async fn recognise_redis(
     term: &Term<'_>,
+    lane: LaneId,
+    server: &Server,
     link: &mut PublishLink,
     epoch: Epoch,
 ) -> Result<Result<(), BusError>, Lost> {
-    let server = match link.identity().await {
-        Ok(server) => server,
+    let found = match link.identity().await {
+        Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
-    if server.role != "master" {
-        return Ok(Err(refusal("READONLY", format!("it is a {}, and a master is needed", server.role))));
+    if found.role != "master" {
+        return Ok(Err(BusError::Replica(server.to_string())));
     }
-    term.setting.metrics.on_redis_policy(&server.maxmemory_policy);
+    term.setting.metrics.on_redis_policy(found.maxmemory_policy());
     let mut known = term.known.lock().await;
-    let recorded = known.run_ids.get(NODE);
-    let is_recorded = recorded == Some(&server.run_id);
-    if let Some(cause) = known.redis.loss(recorded, &server) {
-        if !known.redis.raised {
+    let replaces = &term.setting.config.listener.replaces;
+    if let Some(other) = found.origin.as_ref().filter(|other| **other != known.origin && *other != replaces) {
+        return Ok(Err(foreign(term, &known.origin, other)));
+    }
+    let own = term.core().generation();
+    if let Some(told) = found.generation.filter(|told| *told > own) {
+        // Whoever told of it had it from a database that has gone back since.
+        let cause = "PostgreSQL does not know the generation that Redis has heard of";
+        let generation = term.cleaner.raise_generation_above(told, cause).await?;
+        term.setting.metrics.on_generation_raised(generation, cause);
+        term.core().set_generation(generation, Instant::now());
+    }
+    if let Some(cause) = known.servers.loss(server, &found) {
+        if !term.core().is_answered_for(lane) {
             raise(term, cause).await?;
-            known.redis.raised = true;
         }
-        term.core().publisher.forget_heads();
+        term.core().publisher.forget_heads(lane);
     }
     // After the generation: a leader that dies in between leaves the next one the same to find.
-    match link.claim(epoch, server.claimed).await {
-        Ok(Reply::Done) => {
-            known.redis = RedisHistory { claimed: Some(epoch), raised: false };
-            term.core().doubt_mirrors();
+    let claim = Claim { epoch, found: found.claimed, origin: &known.origin, replaces };
+    match link.claim(claim).await {
+        Ok(Reply::Done) => term.core().doubt_mirrors(lane),
+        Ok(Reply::Fenced(newer)) => {
+            term.core().publisher.fence(newer);
+            return Ok(Ok(()));
         }
-        Ok(Reply::Fenced(newer)) => term.core().publisher.fence(newer),
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
+        Ok(Reply::Foreign(other)) => return Ok(Err(foreign(term, &known.origin, &other))),
         Ok(Reply::Moved | Reply::TooLate | Reply::Synced { .. }) => {
             return Ok(Err(refusal("CLAIMED", "somebody else has claimed it at this moment".to_owned())));
         }
         Err(error) => return Ok(Err(error)),
     }
-    if !is_recorded {
-        tracing::info!(run_id = server.run_id, version = server.version, "Redis recorded");
-        known.run_ids.insert(NODE.to_owned(), server.run_id);
+    if known.servers.claim(server, &found, epoch) {
+        tracing::info!(%server, run_id = found.run_id, version = found.version, "Redis recorded");
         let installation = &term.setting.config.installation;
-        term.cleaner.record_identity(installation, &known.identity, &known.run_ids).await?;
+        term.cleaner.record_identity(installation, &known.identity, known.servers.recorded()).await?;
     }
     Ok(Ok(()))
+}
+
+/// A copy of a database has its settings too: it must not go on where the other is.
+fn foreign(term: &Term<'_>, own: &str, other: &str) -> BusError {
+    let installation = &term.setting.config.installation;
+    refusal(
+        "FOREIGN",
+        format!(
+            "the database {other} has its history there as installation {installation:?}, and this is {own}: give this one \
+             another name (ROWCAST_INSTALLATION), here and at its edges; or, where it takes the other's place, stop the \
+             other's listeners and set ROWCAST_LISTENER__REPLACES={other}"
+        ),
+    )
 }
 
 fn refusal(code: &str, detail: String) -> BusError {
@@ -172,13 +183,15 @@ pub(crate) async fn settle(term: &Term<'_>) -> Result<(), StoreError> {
     if let Some((generation, cause)) = raised {
         term.setting.metrics.on_generation_raised(generation, cause);
         term.core().set_generation(generation, Instant::now());
-        term.to_send.notify_one();
+        term.to_send.notify_waiters();
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -205,32 +218,5 @@ mod tests {
         assert!(difference(&state, "default", &beside).is_some() && beside.is_copy_of(&identity));
         state.identity = Some(Identity { database: None, ..identity });
         assert_eq!(difference(&state, "default", &beside), None, "recorded by a listener that did not look");
-    }
-
-    #[test]
-    fn history_in_redis_is_gone_when_what_a_leader_wrote_there_is() {
-        let found = |run_id: &str, claimed: Option<u64>| ServerIdentity {
-            run_id: run_id.to_owned(),
-            version: String::new(),
-            role: "master".to_owned(),
-            maxmemory_policy: String::new(),
-            claimed: claimed.map(Epoch),
-        };
-        let recorded = "a".to_owned();
-        let new = RedisHistory::default();
-        assert_eq!(new.loss(None, &found("a", None)), None, "the first leader of all");
-        assert_eq!(new.loss(Some(&recorded), &found("a", Some(3))), None, "the leader before's");
-        assert!(
-            new.loss(Some(&recorded), &found("b", Some(3))).is_some(),
-            "restarted, from whatever it had saved"
-        );
-        assert!(new.loss(Some(&recorded), &found("a", None)).is_some(), "flushed while nobody led");
-        let claimed = RedisHistory { claimed: Some(Epoch(4)), raised: false };
-        assert_eq!(claimed.loss(Some(&recorded), &found("a", Some(4))), None);
-        assert_eq!(claimed.loss(Some(&recorded), &found("a", Some(5))), None, "a newer leader's");
-        assert!(
-            claimed.loss(Some(&recorded), &found("a", Some(3))).is_some(),
-            "flushed, and an old leader wrote again"
-        );
     }
 }

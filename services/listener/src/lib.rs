@@ -16,6 +16,7 @@ mod drift;
 pub mod election;
 mod floor;
 mod history;
+mod lane;
 mod metrics;
 mod mirror;
 mod pages;
@@ -29,6 +30,7 @@ mod rooms;
 #[cfg(test)]
 mod schedules;
 mod sender;
+mod servers;
 mod term;
 
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
 //! What the listener counts and says. Where something is both, it is one call.
 
-use rowcast_bus::{BusError, Refusal};
+use rowcast_bus::{BusError, Refusal, Server};
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 use rowcast_protocol::{Epoch, Generation, Sheet};
@@ -173,12 +173,18 @@ impl ListenerMetrics {
     }
 
     /// The link to Redis broke or could not be made.
-    pub fn on_redis_lost(&self, error: &BusError) {
+    pub fn on_redis_lost(&self, server: &Server, error: &BusError) {
         self.redis_lost.inc();
         if let BusError::Refused(refusal) = error {
             self.refusals.with_label_values(&[refusal.label()]).inc();
         }
-        tracing::warn!("no link to Redis: {error}");
+        tracing::warn!(%server, "no link to Redis: {error}");
+    }
+
+    /// Nobody could tell which servers there are; those that are known are gone on with.
+    pub fn on_servers_unknown(&self, error: &BusError) {
+        self.redis_lost.inc();
+        tracing::warn!("{error}");
     }
 
     /// Whether Redis may throw away what clients have missed.

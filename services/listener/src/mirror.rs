@@ -53,12 +53,12 @@ pub(crate) async fn run(term: &Term<'_>, control: &Notify) -> Infallible {
 }
 
 async fn look(term: &Term<'_>) -> Result<(), StoreError> {
-    let known = |sheet| term.core().publisher.mirrors.wanted(sheet);
+    let known = |sheet| term.core().publisher.wanted(sheet);
     for mirror in load(&term.cleaner, known).await? {
         let (sheet, version) = (mirror.sheet, mirror.version);
         if term.core().mirror(mirror) {
             tracing::info!(sheet = sheet.name(), version, "changed; edges are told");
-            term.to_send.notify_one();
+            term.to_send.notify_waiters();
         }
     }
     Ok(())
@@ -66,7 +66,7 @@ async fn look(term: &Term<'_>) -> Result<(), StoreError> {
 
 async fn note(term: &Term<'_>, noted: &mut [Option<u64>; Sheet::ALL.len()]) -> Result<(), StoreError> {
     for (sheet, noted) in Sheet::ALL.into_iter().zip(noted) {
-        let version = term.core().publisher.mirrors.version(sheet);
+        let version = term.core().publisher.standing(sheet);
         if *noted != Some(version) {
             term.cleaner.note_told(sheet, version).await?;
             *noted = Some(version);

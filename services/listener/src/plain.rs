@@ -106,7 +106,7 @@ fn take(term: &Term<'_>, plain: &mut Plain, note: &Note) {
     if taken {
         plain.next -= 1;
         metrics.on_taken(&note.channel, event.truncated);
-        term.to_send.notify_one();
+        term.to_send.notify_waiters();
     } else {
         metrics.on_dropped(1);
     }

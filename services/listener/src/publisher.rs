@@ -1,20 +1,22 @@
 //! The publisher: rows in, commands for Redis out, answers in, published rows out. A state machine without IO, clock
 //! or chance of its own: the same code runs in the listener and under seeded schedules in tests.
 //!
-//! One batch is under way at a time. Whatever happens to it (answered, refused, lost), every row ends exactly once in
+//! Each server has a lane of its own, with one batch under way at a time; a room goes by the lane of whoever holds it. Whatever happens to it (answered, refused, lost), every row ends exactly once in
 //! its room's stream, in the order in which it was given, because commands only ever succeed at one offset.
 
 mod mirrors;
 mod types;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rowcast_bus::{Command, Reply};
+use rowcast_bus::{Command, Reply, Topology};
 use rowcast_protocol::record::event_fragment;
-use rowcast_protocol::{Epoch, Heartbeat, RoomName, Sheet};
+use rowcast_protocol::{Epoch, Heartbeat, Mirror, RoomName, Sheet};
 
+pub use crate::lane::LaneId;
 pub use crate::past::Past;
+use crate::lane::{Flight, Lane};
 use crate::pending::Pending;
 use crate::room::{Content, Doubt, Entry, Room, Surroundings};
 use crate::rooms::Rooms;
@@ -30,55 +32,103 @@ const TURN: usize = 8;
 /// What a command adds to its record on the way, roughly; for the size of batches.
 const COMMAND_OVERHEAD: usize = 300;
 
-enum Flight {
-    Sync(usize),
-    Append(usize),
-    Create(usize),
-    Mirror(Sheet, u64),
-    Check,
-    Heartbeat,
-}
-
 /// The publisher.
 pub struct Publisher {
     epoch: Epoch,
     limits: Limits,
     random: Box<dyn FnMut() -> u64 + Send>,
     rooms: Rooms,
-    /// Rooms with something to send, each once.
-    round: VecDeque<usize>,
-    flights: Vec<Flight>,
-    sent_at: Option<Instant>,
+    topology: Topology,
+    lanes: BTreeMap<LaneId, Lane>,
+    next_lane: LaneId,
     pending: Pending,
     undeleted: usize,
     published: Vec<Published>,
     fenced: Option<Epoch>,
     catching_up: Option<i64>,
-    held: bool,
-    /// What edges are to find in Redis besides events.
-    pub(crate) mirrors: Mirrors,
+    /// What edges are to find in Redis besides events, as PostgreSQL has it.
+    sheets: BTreeMap<Sheet, Mirror>,
 }
 
 impl Publisher {
-    /// A publisher of the given leader. `random` names new streams. It takes rows of earlier leaders until
-    /// [`Publisher::caught_up`].
+    /// A publisher of the given leader, to one server until it is told of others. `random` names new streams. It takes rows of
+    /// earlier leaders until [`Publisher::caught_up`].
     pub fn new(epoch: Epoch, limits: Limits, random: Box<dyn FnMut() -> u64 + Send>) -> Self {
-        Self {
+        let mut publisher = Self {
             epoch,
             limits,
             random,
             rooms: Rooms::new(limits.rooms),
-            round: VecDeque::new(),
-            flights: Vec::new(),
-            sent_at: None,
+            topology: Topology::single(),
+            lanes: BTreeMap::new(),
+            next_lane: LaneId::FIRST,
             pending: Pending::default(),
             undeleted: 0,
             published: Vec::new(),
             fenced: None,
             catching_up: Some(i64::MIN),
-            held: false,
-            mirrors: Mirrors::default(),
+            sheets: BTreeMap::new(),
+        };
+        publisher.set_topology(Topology::single());
+        publisher
+    }
+
+    /// From now on these servers hold the rooms. Lanes of servers that are not among them end: none of their batches may be
+    /// under way.
+    ///
+    /// # Panics
+    /// When one is.
+    pub fn set_topology(&mut self, topology: Topology) {
+        self.topology = topology;
+        let (topology, sheets) = (&self.topology, &self.sheets);
+        self.lanes.retain(|_, lane| {
+            let stays = topology.server(&lane.name).is_some();
+            assert!(stays || lane.sent_at.is_none(), "a lane ends between batches");
+            stays
+        });
+        for server in topology.servers() {
+            if !self.lanes.values().any(|lane| lane.name == server.name) {
+                self.lanes.insert(self.next_lane, Lane::new(server.name.clone(), sheets.values()));
+                self.next_lane = self.next_lane.next();
+            }
         }
+        self.lanes.values_mut().for_each(|lane| lane.round.clear());
+        for slot in self.rooms.slots() {
+            let name = self.rooms.get(slot).name.clone();
+            let lane = self.lane_of(&name);
+            let room = self.rooms.get(slot);
+            (room.lane, room.scheduled) = (lane, false);
+            if room.is_queued() {
+                self.schedule(slot, None);
+            }
+        }
+    }
+
+    /// The servers that hold rooms.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The lane of a server.
+    pub fn lane_named(&self, name: &str) -> Option<LaneId> {
+        self.lanes.iter().find(|(_, lane)| &*lane.name == name).map(|(id, _)| *id)
+    }
+
+    fn lane_of(&self, room: &RoomName) -> Option<LaneId> {
+        self.lane_named(&self.topology.holder(room)?.name)
+    }
+
+    /// A lane.
+    ///
+    /// # Panics
+    /// When there is none: its sender ends before it does.
+    pub(crate) fn lane(&mut self, lane: LaneId) -> &mut Lane {
+        self.lanes.get_mut(&lane).expect("a lane outlives its sender")
+    }
+
+    /// All lanes.
+    pub(crate) fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.values_mut()
     }
 
     /// The leader's epoch.
@@ -117,9 +167,9 @@ impl Publisher {
         self.fenced
     }
 
-    /// Whether a batch is under way.
+    /// Whether a batch is under way through any lane.
     pub fn is_waiting(&self) -> bool {
-        self.sent_at.is_some()
+        self.lanes.values().any(Lane::is_waiting)
     }
 
     /// Takes rows, in the order of reading. Those of earlier leaders (`written`) come in the order of their ids.
@@ -141,7 +191,10 @@ impl Publisher {
             self.published.push(Published { id: row.id, round: Some(row.round), poison, slot: None });
             return;
         };
-        let slot = self.rooms.slot_of(name);
+        let slot = self.rooms.slot_of(name.clone());
+        if self.rooms.get(slot).lane.is_none() {
+            self.rooms.get(slot).lane = self.lane_of(&name);
+        }
         let entry = Entry {
             id: row.id,
             round: row.round,
@@ -169,31 +222,33 @@ impl Publisher {
         }
     }
 
-    /// Nothing of rooms goes out while it is held.
-    pub fn hold(&mut self, held: bool) {
-        self.held = held;
-    }
-
-    /// The next commands, none when there is nothing to send, a batch is under way or a newer leader was met.
+    /// The next commands for a server, none when there is nothing to send, a batch is under way or a newer leader was met.
     /// A heartbeat goes last: it says that the way behind the events is open, and tells of no sheet that is still on its way. Before it, and behind questions for heads,
     /// it is asked whether history is still there: a head that is missing may have been flushed.
-    pub fn next_batch(&mut self, now: Instant, heartbeat: Option<Heartbeat>) -> Vec<Command> {
+    pub fn next_batch(&mut self, lane: LaneId, now: Instant, heartbeat: Option<Heartbeat>) -> Vec<Command> {
         let mut commands = Vec::new();
-        if self.is_waiting() || self.fenced.is_some() {
+        if self.lane(lane).is_waiting() || self.fenced.is_some() {
             return commands;
         }
         let around = self.surroundings(now);
+        let held = self.lane(lane).held;
+        let mut flights = Vec::new();
         let mut bytes = 0;
-        while !self.held && commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
-            let Some(slot) = self.round.pop_front() else { break };
+        while !held && commands.len() < self.limits.batch_commands && bytes < self.limits.batch_bytes {
+            let Some(slot) = self.lane(lane).round.pop_front() else { break };
             let room = self.rooms.get(slot);
             room.scheduled = false;
+            if room.flying.is_some_and(|flying| flying != lane) {
+                // It was moved; when its commands are answered it is put into the round again.
+                continue;
+            }
             for _ in 0..TURN.min(self.limits.batch_commands - commands.len()) {
                 let Some(command) = room.next(&around, &mut self.random) else {
                     break;
                 };
+                room.flying = Some(lane);
                 bytes += size(&command);
-                self.flights.push(flight(&command, slot));
+                flights.push(flight(&command, slot));
                 commands.push(command);
                 if bytes >= self.limits.batch_bytes {
                     break;
@@ -201,30 +256,33 @@ impl Publisher {
             }
             self.schedule(slot, Some(&around));
         }
-        for mirror in self.mirrors.due() {
-            self.flights.push(Flight::Mirror(mirror.sheet, mirror.version));
-            commands.push(Command::Mirror(self.epoch, mirror.clone()));
+        let epoch = self.epoch;
+        for mirror in self.lane(lane).mirrors.due() {
+            flights.push(Flight::Mirror(mirror.sheet, mirror.version));
+            commands.push(Command::Mirror(epoch, mirror.clone()));
         }
-        if heartbeat.is_some() || self.flights.iter().any(|flight| matches!(flight, Flight::Sync(_))) {
-            self.flights.push(Flight::Check);
+        if heartbeat.is_some() || flights.iter().any(|flight| matches!(flight, Flight::Sync(_))) {
+            flights.push(Flight::Check);
             commands.push(Command::Check(self.epoch));
         }
         if let Some(heartbeat) = heartbeat {
-            self.flights.push(Flight::Heartbeat);
+            flights.push(Flight::Heartbeat);
             commands.push(Command::Heartbeat(heartbeat));
         }
+        let lane = self.lane(lane);
+        lane.flights = flights;
         if !commands.is_empty() {
-            self.sent_at = Some(now);
+            lane.sent_at = Some(now);
         }
         commands
     }
 
-    /// Takes the answers to the batch under way, one to each command, in order.
+    /// Takes the answers to a lane's batch under way, one to each command, in order.
     ///
     /// # Panics
     /// When the number of answers is not that of the commands.
-    pub fn on_replies(&mut self, now: Instant, replies: Vec<Reply>) -> Outcome {
-        let flights = std::mem::take(&mut self.flights);
+    pub fn on_replies(&mut self, lane: LaneId, now: Instant, replies: Vec<Reply>) -> Outcome {
+        let flights = std::mem::take(&mut self.lane(lane).flights);
         assert_eq!(flights.len(), replies.len(), "each command has its answer");
         let around = self.surroundings(now);
         let mut outcome = Outcome::default();
@@ -235,16 +293,16 @@ impl Publisher {
             if unclear {
                 self.doubt_heads(&flights);
             }
-            self.on_reply(&around, flight, reply, &mut outcome);
+            self.on_reply(lane, &around, flight, reply, &mut outcome);
         }
-        self.settle(&flights, &around);
+        self.settle(lane, &flights, &around);
         outcome
     }
 
-    /// The link broke: nobody knows what of the batch under way was, or still will be, carried out.
-    pub fn on_link_lost(&mut self, now: Instant) {
-        let flights = std::mem::take(&mut self.flights);
-        let sent_at = self.sent_at.unwrap_or(now);
+    /// A lane's link broke: nobody knows what of its batch under way was, or still will be, carried out.
+    pub fn on_link_lost(&mut self, lane: LaneId, now: Instant) {
+        let flights = std::mem::take(&mut self.lane(lane).flights);
+        let sent_at = self.lane(lane).sent_at.unwrap_or(now);
         for flight in &flights {
             match *flight {
                 Flight::Sync(slot) => self.rooms.get(slot).sync_failed(),
@@ -253,7 +311,7 @@ impl Publisher {
             }
         }
         let around = self.surroundings(now);
-        self.settle(&flights, &around);
+        self.settle(lane, &flights, &around);
     }
 
     /// Rows that were published, or found to be, since this was last asked.
@@ -293,15 +351,36 @@ impl Publisher {
     pub fn renew_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.fenced = None;
-        self.forget_heads();
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        lanes.into_iter().for_each(|lane| self.forget_heads(lane));
     }
 
-    /// Redis is another one, or went back in time: every head is asked for again. Only while no batch is under way.
-    pub fn forget_heads(&mut self) {
-        self.rooms.iter_mut().for_each(Room::forget);
+    /// A server is another one, or went back in time: the heads of its rooms are asked for again. Only while no batch is under
+    /// way there.
+    pub fn forget_heads(&mut self, lane: LaneId) {
         for slot in self.rooms.slots() {
-            self.schedule(slot, None);
+            let room = self.rooms.get(slot);
+            if room.lane == Some(lane) && room.flying.is_none() {
+                room.forget();
+                self.schedule(slot, None);
+            }
         }
+    }
+
+    /// PostgreSQL has this sheet now. True where that is news.
+    pub fn set_sheet(&mut self, mirror: Mirror) -> bool {
+        self.sheets.insert(mirror.sheet, mirror.clone());
+        self.lanes.values_mut().fold(false, |news, lane| lane.mirrors.set(mirror.clone()) | news)
+    }
+
+    /// The version of a sheet that PostgreSQL has, as far as is known.
+    pub fn wanted(&self, sheet: Sheet) -> Option<u64> {
+        self.sheets.get(&sheet).map(|mirror| mirror.version)
+    }
+
+    /// The version that all edges find; 0 where there is none.
+    pub fn standing(&self, sheet: Sheet) -> u64 {
+        self.lanes.values().map(|lane| lane.mirrors.version(sheet)).min().unwrap_or(0)
     }
 
     /// A newer leader's claim was met.
@@ -318,7 +397,14 @@ impl Publisher {
         }
     }
 
-    fn on_reply(&mut self, around: &Surroundings, flight: &Flight, reply: Reply, outcome: &mut Outcome) {
+    fn on_reply(
+        &mut self,
+        lane: LaneId,
+        around: &Surroundings,
+        flight: &Flight,
+        reply: Reply,
+        outcome: &mut Outcome,
+    ) {
         match (flight, reply) {
             (Flight::Sync(slot), Reply::Synced { head, since_append, ids, resyncs }) => {
                 if let Some(head) = head
@@ -350,7 +436,7 @@ impl Publisher {
                 self.publish(*slot, &entry);
             }
             (Flight::Mirror(sheet, version), Reply::Done) => {
-                self.mirrors.written(*sheet, *version);
+                self.lane(lane).mirrors.written(*sheet, *version);
                 outcome.mirrored = true;
             }
             (Flight::Mirror(..), Reply::Moved) | (Flight::Check, Reply::Done | Reply::Moved) => {}
@@ -376,12 +462,14 @@ impl Publisher {
             Reply::Refused(refusal) if refusal.code == "NOSCRIPT" => outcome.scripts_missing = true,
             Reply::Refused(refusal) => outcome.refused.push(refusal),
             Reply::Moved => outcome.moved += 1,
+            // Nobody but a claim is answered so.
+            Reply::Foreign(_) => {}
             Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }
 
-    fn settle(&mut self, flights: &[Flight], around: &Surroundings) {
-        self.sent_at = None;
+    fn settle(&mut self, lane: LaneId, flights: &[Flight], around: &Surroundings) {
+        self.lane(lane).sent_at = None;
         for flight in flights {
             if let Flight::Sync(slot) | Flight::Append(slot) | Flight::Create(slot) = *flight {
                 self.rooms.get(slot).settle();
@@ -415,13 +503,17 @@ impl Publisher {
         }
     }
 
-    /// Puts a room into the round, unless it is there or has nothing to send. Without surroundings it is put there
-    /// on suspicion; the next batch finds out.
+    /// Puts a room into the round of its lane, unless it is there or has nothing to send. Without surroundings it is put there
+    /// on suspicion; the next batch finds out. One that nobody holds waits until somebody does.
     fn schedule(&mut self, slot: usize, around: Option<&Surroundings>) {
         let room = self.rooms.get(slot);
-        if !room.scheduled && around.is_none_or(|around| room.runnable(around)) {
+        let lane = room.lane.and_then(|lane| self.lanes.get_mut(&lane));
+        if let Some(lane) = lane
+            && !room.scheduled
+            && around.is_none_or(|around| room.runnable(around))
+        {
             room.scheduled = true;
-            self.round.push_back(slot);
+            lane.round.push_back(slot);
         }
     }
 }

@@ -55,7 +55,10 @@ async fn read(term: &Term<'_>, session: &mut LeadSession) -> Result<std::convert
             let writers = within(session.writers()).await?;
             term.core().doorbell.on_writers(Instant::now(), writers);
         }
-        let fenced = term.core().publisher.fenced();
+        let fenced = {
+            let core = term.core();
+            core.publisher.fenced().filter(|_| !core.publisher.is_waiting())
+        };
         if let Some(newer) = fenced {
             outbid(term, session, newer).await?;
         }
@@ -101,7 +104,7 @@ fn take(term: &Term<'_>, session: &mut LeadSession, sent: Instant, page: Page) -
     if asked.new_loss {
         term.setting.metrics.on_trigger_loss();
     }
-    term.to_send.notify_one();
+    term.to_send.notify_waiters();
     term.to_clean.notify_one();
     waiting
 }
@@ -166,6 +169,6 @@ async fn outbid(term: &Term<'_>, session: &mut LeadSession, newer: Epoch) -> Res
         core.set_generation(generation, Instant::now());
         core.publisher.renew_epoch(epoch);
     }
-    term.to_send.notify_one();
+    term.to_send.notify_waiters();
     Ok(())
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rowcast_bus::{Command, Head};
 use rowcast_protocol::{Epoch, EventId, Offset, Record, RecordKind, RoomName, StreamId};
 
+use crate::lane::LaneId;
 use crate::past::Past;
 
 /// A row on its way.
@@ -94,7 +95,11 @@ pub(crate) struct Room {
     must_renew: bool,
     /// It had a head. Where that is gone without all of history (evicted, removed), another stream came before the next.
     had_head: bool,
-    /// It stands in the publisher's round.
+    /// Which server holds it; nothing where none does.
+    pub lane: Option<LaneId>,
+    /// Through which lane its commands are under way: where it was moved meanwhile, the others wait for their answers.
+    pub flying: Option<LaneId>,
+    /// It stands in the round of its lane.
     pub scheduled: bool,
     /// Used since eviction last came by.
     pub touched: bool,
@@ -115,6 +120,8 @@ impl Room {
             unknown_until: None,
             must_renew: false,
             had_head: false,
+            lane: None,
+            flying: None,
             scheduled: false,
             touched: true,
         }
@@ -142,6 +149,11 @@ impl Room {
     /// How many rows of it are here or await deletion.
     pub fn rows(&self) -> usize {
         self.queue.len() + self.sent.len() + self.failed.len() + self.undeleted
+    }
+
+    /// Whether rows of it wait to be sent.
+    pub fn is_queued(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Whether there is something to send now.
@@ -296,6 +308,7 @@ impl Room {
 
     /// All commands of a batch are accounted for: what failed goes back to the front, in its order.
     pub fn settle(&mut self) {
+        self.flying = None;
         if !self.failed.is_empty() || (self.must_renew && matches!(self.state, State::Known { .. })) {
             self.state = State::Unknown;
         }

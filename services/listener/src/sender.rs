@@ -1,15 +1,16 @@
-//! The leader's way to Redis: one pipeline at a time on a link that nobody else retries on, and a new link when it breaks.
+//! The leader's way to one of Redis's servers: one pipeline at a time on a link that nobody else retries on, and a new link
+//! when it breaks.
 
 use std::time::{Duration, Instant};
 
-use rowcast_bus::{BusError, Command, PublishLink};
+use rowcast_bus::{BusError, Command, PublishLink, Server};
 use rowcast_process::metrics::seconds_since;
 use rowcast_protocol::Sheet;
 
 use crate::backoff::Backoff;
 use crate::core::Step;
 use crate::history;
-use crate::publisher::Outcome;
+use crate::publisher::{LaneId, Outcome};
 use crate::term::{Lost, Term};
 
 /// What one link came to.
@@ -19,18 +20,21 @@ enum End {
 }
 
 /// Sends until the process is to stop (`Ok`) or the lead is lost. No fault of Redis ends it.
-pub(crate) async fn run(term: &Term<'_>) -> Result<(), Lost> {
+pub(crate) async fn run(term: &Term<'_>, lane: LaneId, server: &Server) -> Result<(), Lost> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     while !term.setting.shutdown.is_requested() {
-        let end = match PublishLink::connect(&term.setting.bus, term.setting.retention).await {
-            Ok(link) => drive(term, link, &mut backoff).await?,
+        let connecting = PublishLink::connect_to(&term.setting.bus, server, term.setting.retention);
+        let end = match connecting.await {
+            Ok(link) => drive(term, lane, server, link, &mut backoff).await?,
             Err(error) => End::Broken(error),
         };
         let End::Broken(error) = end else { break };
-        term.core().publisher.on_link_lost(Instant::now());
-        term.redis_takes(false);
-        term.setting.redis_ready.set_not_ready("no link to Redis");
-        term.setting.metrics.on_redis_lost(&error);
+        term.core().publisher.on_link_lost(lane, Instant::now());
+        term.redis_takes(lane, false);
+        term.setting.redis_ready.set_not_ready(format!("no link to Redis at {server}"));
+        term.setting.metrics.on_redis_lost(server, &error);
+        // It may have been demoted, or have given its slots away.
+        term.find_again.notify_one();
         pause(term, backoff.wait()).await;
         if !term.core().leadership.may_publish(Instant::now()) {
             return Err(Lost::ProofTooOld);
@@ -39,7 +43,13 @@ pub(crate) async fn run(term: &Term<'_>) -> Result<(), Lost> {
     Ok(())
 }
 
-async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) -> Result<End, Lost> {
+async fn drive(
+    term: &Term<'_>,
+    lane: LaneId,
+    server: &Server,
+    mut link: PublishLink,
+    backoff: &mut Backoff,
+) -> Result<End, Lost> {
     let mut recognised = None;
     while !term.setting.shutdown.is_requested() {
         let (epoch, fenced) = {
@@ -47,18 +57,17 @@ async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) ->
             (core.publisher.epoch(), core.publisher.fenced().is_some())
         };
         if recognised != Some(epoch) && !fenced {
-            if let Err(error) = history::recognise_redis(term, &mut link, epoch).await? {
+            if let Err(error) = history::recognise_redis(term, lane, server, &mut link, epoch).await? {
                 return Ok(End::Broken(error));
             }
-            term.setting.redis_ready.set_ready();
-            term.redis_takes(true);
+            term.redis_takes(lane, true);
             recognised = Some(epoch);
             continue;
         }
-        let step = term.core().next_step(Instant::now());
+        let step = term.core().next_step(lane, Instant::now());
         let sent = match step {
             Step::Stop => return Err(Lost::ProofTooOld),
-            Step::Send(commands) => send(term, &mut link, &commands, backoff).await.map(|outcome| {
+            Step::Send(commands) => send(term, lane, &mut link, &commands, backoff).await.map(|outcome| {
                 if outcome.history_gone {
                     recognised = None;
                 }
@@ -81,6 +90,7 @@ async fn drive(term: &Term<'_>, mut link: PublishLink, backoff: &mut Backoff) ->
 
 async fn send(
     term: &Term<'_>,
+    lane: LaneId,
     link: &mut PublishLink,
     commands: &[Command],
     backoff: &mut Backoff,
@@ -93,13 +103,13 @@ async fn send(
     let outcome = {
         let mut core = term.core();
         let now = Instant::now();
-        let (outcome, published) = core.on_replies(now, replies);
+        let (outcome, published) = core.on_replies(lane, now, replies);
         metrics.published.inc_by(published as u64);
         metrics.pending.set(i64::try_from(core.publisher.pending()).unwrap_or(i64::MAX));
         if outcome.heartbeat_sent {
             metrics.heartbeats.inc();
             for sheet in Sheet::ALL {
-                metrics.sheet(sheet).set(crate::metrics::gauge(core.publisher.mirrors.version(sheet)));
+                metrics.sheet(sheet).set(crate::metrics::gauge(core.publisher.standing(sheet)));
             }
             metrics.lag_seconds.set(core.lag(now).as_secs_f64());
         }
@@ -116,7 +126,11 @@ async fn send(
         metrics.on_scripts_missing();
         link.load_scripts().await?;
     }
-    term.redis_takes(outcome.refused.is_empty());
+    term.redis_takes(lane, outcome.refused.is_empty());
+    if let Some(elsewhere) = outcome.refused.iter().find(|refusal| refusal.is_elsewhere()) {
+        metrics.on_refused(&outcome.refused);
+        return Err(BusError::Refused(elsewhere.clone()));
+    }
     if outcome.refused.is_empty() {
         backoff.reset();
     } else {

@@ -14,8 +14,8 @@ use crate::core::Core;
 use crate::doorbell::Doorbell;
 use crate::election::Leadership;
 use crate::history::{self, Known};
-use crate::publisher::Publisher;
-use crate::{cleaner, mirror, plain, reader, sender};
+use crate::publisher::{LaneId, Publisher};
+use crate::{cleaner, mirror, plain, reader, servers};
 
 /// How long the deletion of what was published may hold up a planned stop.
 const LAST_DELETION: Duration = Duration::from_secs(3);
@@ -48,8 +48,10 @@ pub(crate) struct Term<'a> {
     pub cleaner: Cleaner,
     pub known: tokio::sync::Mutex<Known>,
     core: Mutex<Core>,
-    /// There may be something to send.
+    /// There may be something to send. All senders that wait are woken; those that do not look before they wait.
     pub to_send: Notify,
+    /// A server is not what it was: they are to be asked for anew.
+    pub find_again: Notify,
     /// The reader may go on: there is room, or a newer leader was met.
     pub to_read: Notify,
     /// Redis takes what is read, or does so no more: the doorbell follows.
@@ -68,11 +70,20 @@ impl Term<'_> {
         self.core.lock().expect("a loop that panicked has ended the term")
     }
 
-    /// Whether Redis takes what is read.
-    pub fn redis_takes(&self, takes: bool) {
-        let changed = self.core().doorbell.on_redis(takes);
+    /// Whether a server takes what is read. Commits ring while any of them does.
+    pub fn redis_takes(&self, lane: LaneId, takes: bool) {
+        let (changed, all) = {
+            let mut core = self.core();
+            core.publisher.lane(lane).takes = takes;
+            let any = core.publisher.lanes().any(|lane| lane.takes);
+            let all = core.publisher.lanes().all(|lane| lane.takes);
+            (core.doorbell.on_redis(any), all)
+        };
         if changed {
             self.redis_changed.notify_one();
+        }
+        if all {
+            self.setting.redis_ready.set_ready();
         }
     }
 }
@@ -101,8 +112,9 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
         setting,
         cleaner,
         known: tokio::sync::Mutex::new(known),
-        core: Mutex::new(Core::new(publisher, leadership, doorbell, generation, Instant::now())),
+        core: Mutex::new(Core::new(publisher, leadership, doorbell, generation)),
         to_send: Notify::new(),
+        find_again: Notify::new(),
         to_read: Notify::new(),
         redis_changed: Notify::new(),
         to_clean: Notify::new(),
@@ -116,7 +128,7 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let (lead_ended, cleaner_ended) = (session.session().ended(), term.cleaner.session().ended());
     let publishing = async {
         let sending = async {
-            let sent = sender::run(&term).await;
+            let sent = servers::run(&term).await;
             term.sent_all.notify_one();
             sent
         };

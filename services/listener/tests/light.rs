@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use common::{Listener, PATIENCE, System};
-use rowcast_bus::subscribe;
+use rowcast_bus::{Heard, subscribe};
 use rowcast_protocol::{Heartbeat, Micros};
 use rowcast_sandbox::{Link, Proxy, Signal, wait_until};
 use tokio::task::JoinHandle;
@@ -38,13 +38,14 @@ impl Ear {
     /// Listens at Redis itself, and looks at the room `m` each time.
     async fn listen(system: &System) -> Result<Self> {
         let (mut subscriptions, mut arriving) = subscribe(&system.bus()).await?;
-        subscriptions.add(&[system.bus().keys.heartbeat()]).await?;
+        let bus = system.bus();
+        subscriptions.add(&[bus.keys.heartbeat(&bus.only())]).await?;
         let mut raw = system.redis.connection().await?;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let kept = heard.clone();
         let task = tokio::spawn(async move {
             let _subscriptions = subscriptions;
-            while let Some(message) = arriving.next().await {
+            while let Some(Heard::Message(message)) = arriving.next().await {
                 let beat: Heartbeat = serde_json::from_slice(&message.payload).expect("a heartbeat");
                 let there = redis::cmd("XLEN").arg("rowcast:default:{m}:log").query_async(&mut raw).await;
                 kept.lock().expect("not poisoned").push((beat, there.expect("Redis answers")));

@@ -36,7 +36,6 @@ impl Bench {
                 leadership,
                 Doorbell::new(start, true, Duration::from_millis(400)),
                 Generation(3),
-                start,
             ),
             start,
             unseen_at: None,
@@ -84,8 +83,8 @@ impl Bench {
     /// The heartbeat that is sent at a moment; everything else is left unanswered.
     fn heartbeat(&mut self, millis: u64) -> Option<Heartbeat> {
         let now = self.at(millis);
-        let Step::Send(commands) = self.core.next_step(now) else { return None };
-        self.core.publisher.on_link_lost(now);
+        let Step::Send(commands) = self.core.next_step(LaneId::FIRST, now) else { return None };
+        self.core.publisher.on_link_lost(LaneId::FIRST, now);
         commands.into_iter().find_map(|command| match command {
             Command::Heartbeat(heartbeat) => Some(heartbeat),
             _ => None,
@@ -113,7 +112,7 @@ fn a_heartbeat_goes_out_once_a_second_and_only_after_a_read_within_the_last() {
 fn nothing_is_sent_without_a_fresh_proof() {
     let mut bench = Bench::new();
     bench.read(10, &[0]);
-    assert!(matches!(bench.core.next_step(bench.at(3_010)), Step::Stop));
+    assert!(matches!(bench.core.next_step(LaneId::FIRST, bench.at(3_010)), Step::Stop));
 }
 
 #[test]
@@ -149,7 +148,7 @@ fn a_loss_impairs_the_heartbeat_at_once_and_asks_for_a_generation_when_quiet() {
 /// What goes out at a moment, and that Redis takes it.
 fn sent(bench: &mut Bench, millis: u64) -> Vec<Command> {
     let now = bench.at(millis);
-    let Step::Send(commands) = bench.core.next_step(now) else { return Vec::new() };
+    let Step::Send(commands) = bench.core.next_step(LaneId::FIRST, now) else { return Vec::new() };
     let replies = commands.iter().map(|command| match command {
         Command::Sync { .. } => {
             let (since_append, ids, resyncs) = (Duration::ZERO, Vec::new(), Vec::new());
@@ -158,7 +157,7 @@ fn sent(bench: &mut Bench, millis: u64) -> Vec<Command> {
         _ => Reply::Done,
     });
     let replies = replies.collect();
-    bench.core.on_replies(now, replies);
+    bench.core.on_replies(LaneId::FIRST, now, replies);
     commands
 }
 

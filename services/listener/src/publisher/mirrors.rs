@@ -56,11 +56,6 @@ impl Mirrors {
         self.due().next().is_none()
     }
 
-    /// The version that PostgreSQL has, as far as is known.
-    pub fn wanted(&self, sheet: Sheet) -> Option<u64> {
-        self.find(sheet).map(|one| one.wanted.version)
-    }
-
     /// The version that edges find; 0 where there is none.
     pub fn version(&self, sheet: Sheet) -> u64 {
         self.find(sheet).and_then(|one| one.standing).unwrap_or(0)

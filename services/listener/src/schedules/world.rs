@@ -13,7 +13,7 @@ use super::redis::{LOG_LIFETIME, Redis};
 use crate::core::{Core, Step};
 use crate::doorbell::Doorbell;
 use crate::election::Leadership;
-use crate::publisher::{Limits, Publisher};
+use crate::publisher::{LaneId, Limits, Publisher};
 
 const LOG_ENTRIES: usize = 12;
 
@@ -233,7 +233,7 @@ impl World {
         let mut leadership = Leadership::Standby;
         leadership.elected(self.now);
         let doorbell = Doorbell::new(self.now, true, Duration::from_millis(400));
-        let mut core = Core::new(publisher, leadership, doorbell, Generation(self.generation), self.now);
+        let mut core = Core::new(publisher, leadership, doorbell, Generation(self.generation));
         core.mirror(switches(self.switches));
         self.leaders.push(Leader {
             core,
@@ -296,14 +296,14 @@ impl World {
             self.seen.raised += 1;
             self.generation += 1;
             leader.core.set_generation(Generation(self.generation), self.now);
-            leader.core.publisher.forget_heads();
+            leader.core.publisher.forget_heads(LaneId::FIRST);
         }
         let epoch = leader.core.publisher.epoch();
         match self.redis.claim(epoch) {
             Reply::Done => {
                 leader.claimed = Some(epoch);
                 leader.recognised = true;
-                leader.core.doubt_mirrors();
+                leader.core.doubt_mirrors(LaneId::FIRST);
                 self.ever_claimed = true;
             }
             Reply::Fenced(newer) => leader.core.publisher.fence(newer),
@@ -319,7 +319,7 @@ impl World {
             return true;
         }
         leader.sent_at = self.flushes;
-        match leader.core.next_step(self.now) {
+        match leader.core.next_step(LaneId::FIRST, self.now) {
             Step::Stop => return false,
             Step::Wait(_) => {}
             Step::Send(commands) => {
@@ -348,7 +348,7 @@ impl World {
             leader.waiting = false;
             let replies = std::mem::take(&mut leader.replies);
             let appended = std::mem::take(&mut leader.appended);
-            let (outcome, published) = leader.core.on_replies(self.now, replies);
+            let (outcome, published) = leader.core.on_replies(LaneId::FIRST, self.now, replies);
             leader.recognised &= !outcome.history_gone;
             self.seen.found_in_log += published - appended;
             self.redis.scripts_missing &= !outcome.scripts_missing;
@@ -394,6 +394,7 @@ impl World {
             Reply::Done if matches!(command, Command::Create { replaces: Some(_), .. }) => {
                 self.seen.renewed += 1
             }
+            Reply::Foreign(other) => panic!("nobody else is there, and {other} is told"),
             Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }
@@ -406,7 +407,7 @@ impl World {
             leader.recognised = false;
             leader.appended = 0;
             self.adrift.push(std::mem::take(&mut leader.under_way));
-            leader.core.publisher.on_link_lost(self.now);
+            leader.core.publisher.on_link_lost(LaneId::FIRST, self.now);
         }
         true
     }
