@@ -96,6 +96,11 @@ impl Refusal {
         matches!(self.code.as_str(), "READONLY" | "MOVED" | "CLUSTERDOWN")
     }
 
+    /// Whether it is about the room's slot in a Cluster, and passes.
+    pub fn is_of_slot(&self) -> bool {
+        matches!(self.code.as_str(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+    }
+
     /// A metric label: the codes that are known to happen, `other` for the rest.
     pub fn label(&self) -> &'static str {
         const KNOWN: [&str; 14] = [

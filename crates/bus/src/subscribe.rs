@@ -26,8 +26,7 @@ pub struct Message {
 pub enum Heard {
     /// A message.
     Message(Message),
-    /// The server has ended a subscription by itself: the slot went elsewhere. Answers on this connection are
-    /// not to be trusted any more, because the library takes such a word for one.
+    /// The server has ended a subscription, because its slot went elsewhere, or because it was asked to.
     Dropped(String),
 }
 
@@ -87,25 +86,28 @@ pub async fn subscribe_at(
 }
 
 impl Subscriptions {
-    /// Subscribes to channels.
+    /// Subscribes to channels. Says which of them the server refused, by their places: the others are subscribed to.
     ///
     /// # Errors
-    /// The connection broke, or the server refused one of them.
-    pub async fn add(&mut self, channels: &[String]) -> Result<(), BusError> {
+    /// The connection broke, or is not to be trusted any more.
+    pub async fn add(&mut self, channels: &[String]) -> Result<Vec<(usize, Refusal)>, BusError> {
         match &mut self.way {
-            Way::Plain(sink) => within(self.limit, sink.subscribe(channels)).await,
-            Way::Sharded(connection) => one_by_one(connection, self.limit, "SSUBSCRIBE", channels).await,
+            Way::Plain(sink) => within(self.limit, sink.subscribe(channels)).await.map(|()| Vec::new()),
+            Way::Sharded(connection) => one_by_one(connection, self.limit, &SUBSCRIBING, channels).await,
         }
     }
 
     /// Leaves channels.
     ///
     /// # Errors
-    /// The connection broke, or the server refused one of them.
+    /// The connection broke, or is not to be trusted any more.
     pub async fn remove(&mut self, channels: &[String]) -> Result<(), BusError> {
         match &mut self.way {
             Way::Plain(sink) => within(self.limit, sink.unsubscribe(channels)).await,
-            Way::Sharded(connection) => one_by_one(connection, self.limit, "SUNSUBSCRIBE", channels).await,
+            // A channel whose slot went elsewhere was left already.
+            Way::Sharded(connection) => {
+                one_by_one(connection, self.limit, &LEAVING, channels).await.map(drop)
+            }
         }
     }
 
@@ -127,26 +129,39 @@ impl Subscriptions {
     }
 }
 
-/// Channels of a Cluster have slots, and one command takes channels of one slot.
+/// A command, and how it is answered.
+struct Saying {
+    command: &'static str,
+    answer: PushKind,
+}
+
+const SUBSCRIBING: Saying = Saying { command: "SSUBSCRIBE", answer: PushKind::SSubscribe };
+const LEAVING: Saying = Saying { command: "SUNSUBSCRIBE", answer: PushKind::SUnsubscribe };
+
+/// Channels of a Cluster have slots, and one command takes channels of one slot. Each answer must be about its channel: where
+/// the server dropped another one meanwhile, the library took that for an answer.
 async fn one_by_one(
     connection: &mut MultiplexedConnection,
     limit: Duration,
-    command: &'static str,
+    saying: &Saying,
     channels: &[String],
-) -> Result<(), BusError> {
+) -> Result<Vec<(usize, Refusal)>, BusError> {
     let mut pipeline = redis::pipe();
     for channel in channels {
-        pipeline.cmd(command).arg(channel);
+        pipeline.cmd(saying.command).arg(channel);
     }
     let answers = within(limit, connection.send_packed_commands(&pipeline, 0, channels.len())).await?;
-    for answer in answers {
+    let mut refused = Vec::new();
+    for (place, (channel, answer)) in channels.iter().zip(answers).enumerate() {
         match answer {
-            Value::Push { kind: PushKind::SSubscribe | PushKind::SUnsubscribe, .. } => {}
-            Value::ServerError(error) => return Err(BusError::Refused(Refusal::of(&error))),
-            _ => return Err(unexpected(command)),
+            Value::Push { kind, data }
+                if kind == saying.answer
+                    && matches!(data.first(), Some(Value::BulkString(name)) if name == channel.as_bytes()) => {}
+            Value::ServerError(error) => refused.push((place, Refusal::of(&error))),
+            _ => return Err(unexpected(saying.command)),
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 fn unexpected(command: &'static str) -> BusError {

@@ -45,6 +45,11 @@ impl Reflection {
         self.checked = false;
     }
 
+    /// A link broke: whatever was under way on it may be asked for by another.
+    pub fn interrupted(&mut self) {
+        self.loading = None;
+    }
+
     /// A link was made, and what stands in Redis at that moment was loaded: what a leader told of last, and the version of
     /// the sheet. True where it is in force from now on: not where Redis went back in time, or the sheet is another one.
     pub fn catch_up(&mut self, generation: Generation, version: u64, found: Option<u64>) -> bool {
@@ -122,6 +127,10 @@ mod tests {
         reflection.relinked();
         assert!(reflection.hear(Generation(1), 4), "the answer went with the old link");
         assert_eq!(reflection.loaded(Some(4)), TAKEN);
+        assert!(reflection.hear(Generation(1), 5) && !reflection.hear(Generation(1), 5));
+        reflection.interrupted();
+        assert!(reflection.hear(Generation(1), 5), "by another link");
+        assert_eq!(reflection.loaded(Some(5)), TAKEN);
         assert!(reflection.hear(Generation(2), 4), "another history");
         assert_eq!(reflection.loaded(Some(4)), TAKEN);
     }

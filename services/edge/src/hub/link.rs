@@ -1,13 +1,12 @@
-//! The hub's side towards Redis: the link, what arrives on it, subscriptions and reads.
+//! What goes over the links to Redis: messages, subscriptions and reads.
 
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use rand::RngExt;
-use rowcast_bus::{BusConfig, BusError, Message, Range, ReadLink, Subscription, Subscriptions, subscribe};
-use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName, Sheet};
+use rowcast_bus::{BusError, Heard, Message, Range, Refusal};
+use rowcast_protocol::{Cursor, Generation, Heartbeat, Record, RoomName};
 
-use super::{Done, Doubt, Hub, Link, Read, next_message, sheets};
+use super::{Done, Doubt, Hub, Read};
 use crate::room::Room;
 use crate::worker::{Ticket, now};
 
@@ -23,103 +22,60 @@ const BURST: usize = 256;
 /// Bursts of messages that are taken before heads are judged.
 const BURSTS_BEFORE_DOUBT: usize = 64;
 
+/// No link has this number.
+pub(super) const NO_LINK: u64 = 0;
+
 /// A room that cannot be read is tried again so often, with so many entries.
 const RETRY_ROOM: Duration = Duration::from_secs(1);
 const RETRIED_ENTRIES: usize = 64;
 
-/// A new link, and what stood in Redis when it was made.
-pub(super) struct Linked {
-    read: ReadLink,
-    subscriptions: Subscriptions,
-    subscription: Subscription,
-    last: Option<Heartbeat>,
-    sheets: Vec<(Sheet, sheets::Found)>,
-}
-
 impl Hub {
-    pub(super) fn connect(&mut self, delay: Duration) {
-        let config = self.config.bus.clone();
-        self.work.push(
-            async move {
-                tokio::time::sleep(delay).await;
-                Done::Connected(connect(&config).await)
-            }
-            .boxed(),
-        );
-    }
-
-    async fn connected(&mut self, Linked { read, subscriptions, subscription, last, sheets }: Linked) {
-        tracing::info!(rooms = self.rooms.len(), "linked to Redis");
-        self.link_number += 1;
-        self.subscribing = false;
-        self.sweeping = false;
-        self.pinging = false;
-        self.next_ping = Instant::now() + Duration::from_secs(1);
-        let unchecked = self.rooms.keys().cloned().collect();
-        self.link = Some(Link { read, subscriptions, subscription, unchecked });
-        self.to_subscribe = self.rooms.keys().cloned().collect();
-        self.to_unsubscribe.clear();
-        self.catch_up_with_sheets(last.as_ref(), sheets).await;
-        if let Some(last) = last {
-            self.hear_generation(last.generation()).await;
-        }
-        self.subscribe_more();
-        self.judge_ready();
-        self.judge_light().await;
-    }
-
-    pub(super) async fn lost(&mut self, error: &str) {
-        if self.link.take().is_none() {
-            return;
-        }
-        self.metrics.redis_losses.inc();
-        self.link_number += 1;
-        self.judge_ready();
-        self.reading = 0;
-        for entry in self.rooms.values_mut() {
-            entry.subscribed = false;
-            entry.room.suspect();
-        }
-        for (name, read) in std::mem::take(&mut self.reads) {
-            if let Read::Page(ticket, cursor, _) = read {
-                self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
-            }
-        }
-        self.judge_light().await;
-        self.retry(error);
-    }
-
-    fn retry(&mut self, error: &str) {
-        self.attempts = self.attempts.saturating_add(1);
-        let ceiling = Duration::from_millis(50) * 2u32.saturating_pow(self.attempts.min(5));
-        let delay = ceiling.min(Duration::from_secs(1)).mul_f64(rand::rng().random_range(0.5..1.0));
-        if self.attempts == 1 || self.attempts.is_multiple_of(10) {
-            tracing::warn!(error, attempts = self.attempts, "no link to Redis; trying again");
-        }
-        self.connect(delay);
-    }
-
-    pub(super) async fn take_messages(&mut self, first: Option<Message>) {
+    /// Takes what has arrived over a link, and a burst of what is behind it there.
+    pub(super) async fn take_messages(&mut self, number: u64, first: Option<Heard>) {
         let mut next = first;
         for _ in 0..BURST {
-            let Some(message) = next else {
-                return self.lost("the subscription ended").await;
-            };
-            self.message(message).await;
-            next = match next_message(&mut self.link).now_or_never() {
-                Some(message) => message,
+            match next {
+                Some(Heard::Message(message)) => self.message(number, message).await,
+                Some(Heard::Dropped(channel)) => self.dropped(number, &channel).await,
+                None => return self.lost(number, "the subscription ended").await,
+            }
+            let Some(node) = self.nodes.linked(number) else { return };
+            next = match node.next().now_or_never() {
+                Some(heard) => heard,
                 None => return,
             };
         }
-        if let Some(message) = next {
-            self.message(message).await;
+        match next {
+            Some(Heard::Message(message)) => self.message(number, message).await,
+            Some(Heard::Dropped(channel)) => self.dropped(number, &channel).await,
+            None => self.lost(number, "the subscription ended").await,
         }
     }
 
-    async fn message(&mut self, message: Message) {
+    /// A server has ended a subscription: it has given the slot away, or did as it was asked.
+    async fn dropped(&mut self, number: u64, channel: &str) {
+        let Some(node) = self.nodes.linked(number) else { return };
+        if channel == self.config.bus.keys.heartbeat(&node.server) {
+            return self.lost(number, "its heartbeats go by another slot").await;
+        }
+        let name = node.server.name.clone();
+        let Some(room) = self.channels.get(channel).cloned() else { return };
+        let Some(entry) = self.rooms.get_mut(&room) else { return };
+        if entry.subscribed && entry.node.as_ref() == Some(&name) {
+            entry.subscribed = false;
+            entry.room.suspect();
+            self.house(&room);
+            self.moving.entry(room).or_insert_with(Instant::now);
+            self.find_again.notify_one();
+        }
+    }
+
+    async fn message(&mut self, number: u64, message: Message) {
         let Some(name) = self.channels.get(&message.channel) else {
-            if message.channel == self.config.bus.keys.heartbeat() {
-                self.heartbeat(&message.payload).await;
+            let Some(node) = self.nodes.linked(number) else { return };
+            if message.channel == self.config.bus.keys.heartbeat(&node.server) {
+                let server = node.server.name.clone();
+                self.heartbeat(number, &server, &message.payload).await;
             }
             return;
         };
@@ -138,11 +94,11 @@ impl Hub {
         self.with_room(&name, |room| room.published(record)).await;
     }
 
-    async fn heartbeat(&mut self, payload: &[u8]) {
+    async fn heartbeat(&mut self, number: u64, server: &str, payload: &[u8]) {
         match serde_json::from_slice::<Heartbeat>(payload) {
             Ok(heartbeat) => {
-                self.lamp.heard(&heartbeat, Instant::now());
-                self.hear_of_sheets(&heartbeat);
+                self.lamp.heard(server, &heartbeat, Instant::now());
+                self.hear_of_sheets(number, &heartbeat);
                 self.hear_generation(heartbeat.generation()).await;
                 self.judge_light().await;
             }
@@ -150,7 +106,7 @@ impl Hub {
         }
     }
 
-    async fn hear_generation(&mut self, generation: Generation) {
+    pub(super) async fn hear_generation(&mut self, generation: Generation) {
         if self.generation.is_some_and(|known| known >= generation) {
             return;
         }
@@ -167,35 +123,46 @@ impl Hub {
         }
     }
 
-    pub(super) fn subscribe_more(&mut self) {
-        let Some(link) = &self.link else { return };
-        if self.subscribing {
+    pub(super) fn subscribe_more_for(&mut self, room: &RoomName) {
+        if let Some(holder) = self.rooms.get(room).and_then(|entry| entry.node.clone()) {
+            self.subscribe_more(&holder);
+        }
+    }
+
+    pub(super) fn subscribe_everywhere(&mut self) {
+        let names: Vec<_> = self.nodes.iter().map(|node| node.server.name.clone()).collect();
+        names.iter().for_each(|name| self.subscribe_more(name));
+    }
+
+    pub(super) fn subscribe_more(&mut self, name: &str) {
+        let Some(node) = self.nodes.get(name) else { return };
+        let Some(link) = &node.link else { return };
+        if node.subscribing {
             return;
         }
         let keys = &self.config.bus.keys;
         let mut subscriptions = link.subscriptions.clone();
-        let number = self.link_number;
+        let number = node.number;
         // A room that was opened again meanwhile keeps the subscription that it has.
-        let leaving: Vec<_> = std::mem::take(&mut self.to_unsubscribe);
-        let leaving: Vec<_> = leaving
-            .iter()
-            .filter(|room| !self.rooms.contains_key(*room))
-            .map(|room| keys.events(room))
-            .collect();
+        let stays = |room: &RoomName| {
+            self.rooms.get(room).is_some_and(|entry| entry.node.as_deref() == Some(name))
+        };
+        let leaving: Vec<_> = std::mem::take(&mut node.to_unsubscribe);
+        let leaving: Vec<_> = leaving.iter().filter(|room| !stays(room)).map(|room| keys.events(room)).collect();
         if !leaving.is_empty() {
-            self.subscribing = true;
+            node.subscribing = true;
             self.work.push(
                 async move { Done::Unsubscribed(number, subscriptions.remove(&leaving).await) }.boxed(),
             );
             return;
         }
-        if self.to_subscribe.is_empty() {
+        if node.to_subscribe.is_empty() {
             return;
         }
-        let count = self.to_subscribe.len().min(SUBSCRIBE_BATCH);
-        let batch: Vec<_> = self.to_subscribe.drain(..count).collect();
+        let count = node.to_subscribe.len().min(SUBSCRIBE_BATCH);
+        let batch: Vec<_> = node.to_subscribe.drain(..count).collect();
         let channels: Vec<_> = batch.iter().map(|room| keys.events(room)).collect();
-        self.subscribing = true;
+        node.subscribing = true;
         self.work.push(
             async move {
                 let result = subscriptions.add(&channels).await;
@@ -205,26 +172,40 @@ impl Hub {
         );
     }
 
-    pub(super) fn read_more(&mut self) {
-        let Some(link) = &self.link else { return };
-        while self.reading < READS {
-            let Some((name, read)) = self.reads.pop_front() else {
+    /// Reads a room's log where it is held, when its turn comes; a room that nobody holds is read when somebody does.
+    pub(super) fn read(&mut self, room: &RoomName, read: Read) {
+        let holder = self.rooms.get(room).and_then(|entry| entry.node.clone());
+        let Some(node) = holder.and_then(|holder| self.nodes.get(&holder)) else {
+            let room = room.clone();
+            self.work.push(std::future::ready(Done::Retry(NO_LINK, room, read)).boxed());
+            return;
+        };
+        let name = node.server.name.clone();
+        node.reads.push_back((room.clone(), read));
+        self.read_more(&name);
+    }
+
+    pub(super) fn read_more(&mut self, name: &str) {
+        let Some(node) = self.nodes.get(name) else { return };
+        let Some(link) = &node.link else { return };
+        while node.reading < READS {
+            let Some((room, read)) = node.reads.pop_front() else {
                 return;
             };
-            self.reading += 1;
+            node.reading += 1;
             let mut connection = link.read.clone();
-            let number = self.link_number;
+            let number = node.number;
             self.metrics.redis_reads.with_label_values(&["log"]).inc();
             self.work.push(
                 async move {
                     match read {
                         Read::Load(range) => {
-                            let result = connection.load(&name, range).await;
-                            Done::Loaded(number, name, result)
+                            let result = connection.load(&room, range).await;
+                            Done::Loaded(number, room, result)
                         }
                         Read::Page(ticket, cursor, range) => {
-                            let result = connection.load(&name, range).await;
-                            Done::Page(number, name, ticket, cursor, result)
+                            let result = connection.load(&room, range).await;
+                            Done::Page(number, room, ticket, cursor, result)
                         }
                     }
                 }
@@ -233,139 +214,154 @@ impl Hub {
         }
     }
 
+    /// A read over the link of that number has come back. Whether that link is the one by which the room is held now: what
+    /// was read elsewhere is old.
+    fn read_ended(&mut self, number: u64, room: &RoomName) -> bool {
+        let Some(node) = self.nodes.linked(number) else { return false };
+        node.reading -= 1;
+        let name = node.server.name.clone();
+        self.read_more(&name);
+        self.is_held(number, room)
+    }
+
+    fn is_held(&mut self, number: u64, room: &RoomName) -> bool {
+        let Some(node) = self.nodes.linked(number) else { return false };
+        self.rooms.get(room).is_some_and(|entry| entry.node.as_ref() == Some(&node.server.name))
+    }
+
     pub(super) async fn done(&mut self, done: Done) {
         match done {
-            Done::Connected(Ok(linked)) => self.connected(linked).await,
-            Done::Connected(Err(error)) => self.retry(&error.to_string()),
-            Done::Subscribed(number, rooms, result) if number == self.link_number => {
-                self.subscribing = false;
-                match result {
-                    Ok(()) => self.subscribed(rooms).await,
-                    Err(error) => self.lost(&error.to_string()).await,
+            Done::Found(finder, found) => self.found(finder, found).await,
+            Done::Connected(number, result) => self.connected(number, result).await,
+            Done::Subscribed(number, rooms, result) => self.subscribed(number, rooms, result).await,
+            Done::Unsubscribed(number, result) => self.unsubscribed(number, result).await,
+            Done::Loaded(number, name, result) => {
+                if !self.read_ended(number, &name) {
+                    return;
                 }
-            }
-            Done::Loaded(number, name, result) if number == self.link_number => {
-                self.reading -= 1;
                 match result {
                     Ok(loaded) => {
                         self.with_room(&name, |room| room.loaded(loaded)).await;
-                        self.checked(&name).await;
+                        self.checked(number, &name).await;
                     }
-                    Err(error) => self.read_failed(name, None, error).await,
+                    Err(error) => self.read_failed(number, name, None, error).await,
                 }
-                self.read_more();
             }
-            Done::Page(number, name, ticket, cursor, result) if number == self.link_number => {
-                self.reading -= 1;
+            Done::Page(number, name, ticket, cursor, result) => {
+                if !self.read_ended(number, &name) {
+                    // The link that should have read it is gone; the join waits for the next one.
+                    return self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
+                }
                 match result {
                     Ok(loaded) => {
                         self.with_room(&name, |room| room.page_loaded(ticket, cursor, loaded)).await;
                     }
-                    Err(error) => self.read_failed(name, Some((ticket, cursor)), error).await,
+                    Err(error) => self.read_failed(number, name, Some((ticket, cursor)), error).await,
                 }
-                self.read_more();
             }
-            // The link that should have read it is gone; the join waits for the next one.
-            Done::Page(_, name, ticket, cursor, _) | Done::Retry(_, name, Read::Page(ticket, cursor, _)) => {
-                self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
-            }
-            Done::Retry(number, name, read) if number == self.link_number => {
-                self.reads.push_back((name, read));
-                self.read_more();
-            }
-            Done::Heads(number, asked, result) if number == self.link_number => match result {
+            Done::Retry(number, name, read) => match (self.is_held(number, &name), read) {
+                (true, read) => self.read(&name, read),
+                (false, Read::Page(ticket, cursor, _)) => {
+                    self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
+                }
+                (false, Read::Load(_)) => {}
+            },
+            Done::Heads(number, asked, result) => match result {
                 Ok(heads) => {
                     // A head that cannot be read is reported when the room is.
                     let heads = heads.into_iter().map(|head| head.unwrap_or(None));
-                    self.doubt(asked.into_iter().zip(heads).map(|((name, then), head)| (name, then, head)));
+                    let doubts = asked.into_iter().zip(heads).map(|((name, then), head)| (name, then, head));
+                    self.doubt(number, doubts);
                 }
-                Err(error) => self.lost(&error.to_string()).await,
+                Err(error) => self.lost(number, &error.to_string()).await,
             },
-            Done::Doubts(number, doubts, result) if number == self.link_number => match result {
-                Ok(()) => self.settle_doubts(doubts).await,
-                Err(error) => self.lost(&error.to_string()).await,
+            Done::Doubts(number, doubts, result) => match result {
+                Ok(()) => self.settle_doubts(number, doubts).await,
+                Err(error) => self.lost(number, &error.to_string()).await,
             },
             Done::State(number, name, join, result) => {
                 match result {
                     Ok(Some(heartbeat)) => self.hear_generation(heartbeat.generation()).await,
                     Ok(None) => {}
                     // The join then waits for the next link, which begins with this question.
-                    Err(error) if number == self.link_number => self.lost(&error.to_string()).await,
-                    Err(_) => {}
+                    Err(error) => self.lost(number, &error.to_string()).await,
                 }
                 self.with_room(&name, |room| room.join(join)).await;
             }
-            Done::Sheet(number, sheet, result) if number == self.link_number => {
-                self.sheet_loaded(sheet, result).await
-            }
-            Done::Pinged(number, result) if number == self.link_number => {
-                self.pinging = false;
+            Done::Sheet(number, sheet, result) => self.sheet_loaded(number, sheet, result).await,
+            Done::Pinged(number, result) => {
+                let Some(node) = self.nodes.linked(number) else { return };
+                node.pinging = false;
                 match result {
-                    Ok(()) => self.attempts = 0,
-                    Err(error) => self.lost(&error.to_string()).await,
+                    Ok(()) => node.attempts = 0,
+                    Err(error) => self.lost(number, &error.to_string()).await,
                 }
             }
-            Done::Unsubscribed(number, result) if number == self.link_number => {
-                self.subscribing = false;
-                match result {
-                    Ok(()) => self.subscribe_more(),
-                    Err(error) => self.lost(&error.to_string()).await,
-                }
-            }
-            Done::Subscribed(..)
-            | Done::Loaded(..)
-            | Done::Heads(..)
-            | Done::Doubts(..)
-            | Done::Retry(..)
-            | Done::Sheet(..)
-            | Done::Pinged(..)
-            | Done::Unsubscribed(..) => {}
         }
     }
 
     /// Heads are read on another connection than messages arrive on, and can be ahead of those that are on their way.
     /// Behind the answer to a ping, they have arrived.
-    fn doubt(&mut self, heads: impl Iterator<Item = Doubt>) {
+    fn doubt(&mut self, number: u64, heads: impl Iterator<Item = Doubt>) {
         let stands = |(name, then, head): &Doubt| {
             self.rooms.get(name).is_none_or(|entry| entry.room.agrees_with(*then, *head))
         };
         let doubts: Vec<_> = heads.filter(|doubt| !stands(doubt)).collect();
-        let Some(link) = &self.link else { return };
+        let Some(node) = self.nodes.linked(number) else { return };
+        let Some(link) = &node.link else { return };
         if doubts.is_empty() {
-            self.sweeping = false;
+            node.sweeping = false;
             return;
         }
-        let (mut subscriptions, number) = (link.subscriptions.clone(), self.link_number);
+        let mut subscriptions = link.subscriptions.clone();
         self.work.push(async move { Done::Doubts(number, doubts, subscriptions.ping().await) }.boxed());
     }
 
-    async fn settle_doubts(&mut self, doubts: Vec<Doubt>) {
-        self.sweeping = false;
-        let number = self.link_number;
+    async fn settle_doubts(&mut self, number: u64, doubts: Vec<Doubt>) {
         for turn in 0.. {
-            let Some(next) = next_message(&mut self.link).now_or_never() else { break };
-            self.take_messages(next).await;
+            let Some(node) = self.nodes.linked(number) else { return };
+            node.sweeping = false;
+            let Some(next) = node.next().now_or_never() else { break };
+            self.take_messages(number, next).await;
             // Where messages come without end, a lost one shows in what follows it.
-            if self.link_number != number || turn == BURSTS_BEFORE_DOUBT {
+            if turn == BURSTS_BEFORE_DOUBT {
                 return;
             }
         }
         for (name, then, head) in doubts {
-            self.with_room(&name, |room| room.head_seen(then, head)).await;
+            if self.is_held(number, &name) {
+                self.with_room(&name, |room| room.head_seen(then, head)).await;
+            }
         }
     }
 
     /// A read of one room failed: with the link, or because Redis has something there that it should not.
-    async fn read_failed(&mut self, name: RoomName, page: Option<(Ticket, Cursor)>, error: BusError) {
+    async fn read_failed(
+        &mut self,
+        number: u64,
+        name: RoomName,
+        page: Option<(Ticket, Cursor)>,
+        error: BusError,
+    ) {
         if matches!(error, BusError::Link(_)) {
-            self.lost(&error.to_string()).await;
+            self.lost(number, &error.to_string()).await;
             if let Some((ticket, cursor)) = page {
                 self.with_room(&name, |room| room.page_failed(ticket, cursor)).await;
             }
             return;
         }
-        self.metrics.unreadable.inc();
-        tracing::error!(%error, "a room cannot be read; trying again");
+        match &error {
+            // Its slot is on its way to another server, or there already.
+            BusError::Refused(refusal) if refusal.is_of_slot() => {
+                tracing::debug!(%error, "a room is not where it was");
+                self.moving.entry(name.clone()).or_insert_with(Instant::now);
+                self.find_again.notify_one();
+            }
+            _ => {
+                self.metrics.unreadable.inc();
+                tracing::error!(%error, "a room cannot be read; trying again");
+            }
+        }
         let Some(entry) = self.rooms.get(&name) else { return };
         let offset = entry.room.cursor().offset;
         let read = match page {
@@ -374,7 +370,6 @@ impl Hub {
             }
             None => Read::Load(Range::After { offset, count: RETRIED_ENTRIES }),
         };
-        let number = self.link_number;
         self.work.push(
             async move {
                 tokio::time::sleep(RETRY_ROOM).await;
@@ -384,36 +379,62 @@ impl Hub {
         );
     }
 
-    async fn subscribed(&mut self, rooms: Vec<RoomName>) {
-        for name in rooms {
+    async fn subscribed(
+        &mut self,
+        number: u64,
+        rooms: Vec<RoomName>,
+        result: Result<Vec<(usize, Refusal)>, BusError>,
+    ) {
+        let Some(node) = self.nodes.linked(number) else { return };
+        node.subscribing = false;
+        let server = node.server.name.clone();
+        let refused = match result {
+            Ok(refused) => refused,
+            Err(error) => return self.lost(number, &error.to_string()).await,
+        };
+        if let Some((_, refusal)) = refused.first() {
+            tracing::debug!(%refusal, count = refused.len(), "rooms are not where they were");
+            self.find_again.notify_one();
+        }
+        for (place, name) in rooms.into_iter().enumerate() {
+            if !self.is_held(number, &name) {
+                continue;
+            }
+            if refused.iter().any(|(refused, _)| *refused == place) {
+                // With the next tick, unless it is found elsewhere until then.
+                self.house(&name);
+                self.moving.entry(name).or_insert_with(Instant::now);
+                continue;
+            }
             if let Some(entry) = self.rooms.get_mut(&name) {
                 entry.subscribed = true;
             }
             self.with_room(&name, Room::subscribed).await;
         }
-        self.subscribe_more();
+        if refused.is_empty() {
+            self.subscribe_more(&server);
+        }
+    }
+
+    async fn unsubscribed(&mut self, number: u64, result: Result<(), BusError>) {
+        let Some(node) = self.nodes.linked(number) else { return };
+        node.subscribing = false;
+        let server = node.server.name.clone();
+        match result {
+            Ok(()) => self.subscribe_more(&server),
+            Err(error) => self.lost(number, &error.to_string()).await,
+        }
     }
 
     /// A room was read since the link was made; when all were, the light may say so.
-    async fn checked(&mut self, name: &RoomName) {
-        if let Some(link) = &mut self.link
+    async fn checked(&mut self, number: u64, name: &RoomName) {
+        if let Some(node) = self.nodes.linked(number)
+            && let Some(link) = &mut node.link
             && self.rooms.get(name).is_none_or(|entry| entry.room.is_live())
         {
             link.unchecked.remove(name);
+            self.moving.remove(name);
         }
         self.judge_light().await;
     }
-}
-
-async fn connect(config: &BusConfig) -> Result<Linked, BusError> {
-    let mut read = ReadLink::connect(config).await?;
-    let (mut subscriptions, subscription) = subscribe(config).await?;
-    // Subscribed before the last heartbeat is read, so that no newer one is missed.
-    subscriptions.add(&[config.keys.heartbeat()]).await?;
-    let last = read.last_heartbeat().await?;
-    let mut found = Vec::new();
-    for sheet in Sheet::ALL {
-        found.push((sheet, sheets::read(&mut read, sheet).await?));
-    }
-    Ok(Linked { read, subscriptions, subscription, last, sheets: found })
 }

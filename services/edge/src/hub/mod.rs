@@ -3,24 +3,26 @@
 //! It feeds the rooms' state machines with what Redis says and carries out what they ask for. It never waits for
 //! Redis inside its loop: reads run beside it and come back as events of their own.
 //!
-//! [`link`] is the side towards Redis, [`sheets`] what the edge goes by, [`upkeep`] what the clock asks for; here are rooms and workers.
+//! [`nodes`] are Redis's servers and the links to them, [`link`] what goes over these, [`sheets`] what the edge goes by, [`upkeep`] what the clock asks for; here are rooms and workers.
 
 mod link;
+mod nodes;
 mod sheets;
 mod upkeep;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use rowcast_bus::{BusConfig, BusError, Head, Loaded, Message, Range, ReadLink, Subscription, Subscriptions};
+use rowcast_bus::{BusConfig, BusError, Finder, Head, Loaded, Range, Refusal, Topology};
 use rowcast_process::readiness::Latch;
 use rowcast_process::shutdown::Signal;
 use rowcast_protocol::{Cursor, Generation, Heartbeat, Offset, RoomName, Sheet};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::event::Event;
 use crate::light::Lamp;
@@ -59,23 +61,19 @@ struct Entry {
     /// Which workers have sessions here.
     interested: Vec<bool>,
     empty_since: Option<Instant>,
+    /// The server that holds it, as far as is known.
+    node: Option<Arc<str>>,
     subscribed: bool,
-}
-
-struct Link {
-    read: ReadLink,
-    subscriptions: Subscriptions,
-    subscription: Subscription,
-    /// Rooms that were not checked since the link was made.
-    unchecked: HashSet<RoomName>,
 }
 
 /// A room, where it stood when its head was asked for, and the head.
 type Doubt = (RoomName, Offset, Option<Head>);
 
+/// Numbers are those of links.
 enum Done {
-    Connected(Result<link::Linked, BusError>),
-    Subscribed(u64, Vec<RoomName>, Result<(), BusError>),
+    Found(Finder, Result<Topology, BusError>),
+    Connected(u64, Result<nodes::Linked, BusError>),
+    Subscribed(u64, Vec<RoomName>, Result<Vec<(usize, Refusal)>, BusError>),
     Unsubscribed(u64, Result<(), BusError>),
     Loaded(u64, RoomName, Result<Loaded, BusError>),
     Page(u64, RoomName, Ticket, Cursor, Result<Loaded, BusError>),
@@ -102,24 +100,16 @@ pub struct Hub {
     generation: Option<Generation>,
     lamp: Lamp,
     sheets: sheets::Sheets,
-    link: Option<Link>,
-    /// Counts links, so that what an old one answers is not taken for the new one's.
-    link_number: u64,
-    attempts: u32,
+    nodes: nodes::Nodes,
+    /// Asks for the servers sooner than in time.
+    find_again: Arc<Notify>,
+    /// How often in a row nobody could tell.
+    searches: u32,
+    /// Rooms that are on their way from one server to another, and since when.
+    moving: HashMap<RoomName, Instant>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    to_subscribe: Vec<RoomName>,
-    to_unsubscribe: Vec<RoomName>,
-    /// Whether a SUBSCRIBE or UNSUBSCRIBE is under way: one at a time, so that they keep their order.
-    subscribing: bool,
-    reads: VecDeque<(RoomName, Read)>,
-    reading: usize,
     /// Joins from before generation and sheets were known.
     early: Vec<(RoomName, Join<Ticket>)>,
-    sweep: VecDeque<RoomName>,
-    sweeping: bool,
-    next_sweep: Instant,
-    pinging: bool,
-    next_ping: Instant,
     next_forgetting: Instant,
     /// A worker's channel is closed: its sockets stand still.
     worker_ended: bool,
@@ -146,21 +136,12 @@ impl Hub {
             generation: None,
             lamp: Lamp::new(moment.wall),
             sheets: sheets::Sheets::default(),
-            link: None,
-            link_number: 0,
-            attempts: 0,
+            nodes: nodes::Nodes::default(),
+            find_again: Arc::new(Notify::new()),
+            searches: 0,
+            moving: HashMap::new(),
             work: FuturesUnordered::new(),
-            to_subscribe: Vec::new(),
-            to_unsubscribe: Vec::new(),
-            subscribing: false,
-            reads: VecDeque::new(),
-            reading: 0,
             early: Vec::new(),
-            sweep: VecDeque::new(),
-            sweeping: false,
-            next_sweep: moment.instant,
-            pinging: false,
-            next_ping: moment.instant,
             next_forgetting: moment.instant,
             worker_ended: false,
         }
@@ -168,13 +149,14 @@ impl Hub {
 
     /// Runs until `shutdown`, which is requested when the last socket has gone.
     pub async fn run(mut self, shutdown: Signal) -> anyhow::Result<()> {
-        self.connect(Duration::ZERO);
+        let finder = Finder::new(&self.config.bus).context("redis.url")?;
+        self.search(finder, Duration::ZERO);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                message = next_message(&mut self.link) => self.take_messages(message).await,
+                (number, heard) = self.nodes.next() => self.take_messages(number, heard).await,
                 Some(message) = self.inbox.recv() => self.take_from_workers(message).await,
                 Some(done) = self.work.next() => self.take_done(done).await,
                 _ = ticks.tick() => self.tick().await,
@@ -247,13 +229,16 @@ impl Hub {
             return;
         };
         self.open(&name, generation, join.ticket.worker);
-        if let (Resume::After(cursor), Some(link)) = (&join.resume, &self.link)
+        let holder = self.rooms.get(&name).and_then(|entry| entry.node.clone());
+        let node = holder.and_then(|holder| self.nodes.get(&holder));
+        if let (Resume::After(cursor), Some(node)) = (&join.resume, node)
+            && let Some(link) = &node.link
             && cursor.generation > generation
         {
             // Another edge may have heard of it first. A forged one costs a read and changes nothing.
             let mut read = link.read.clone();
             self.metrics.redis_reads.with_label_values(&["state"]).inc();
-            let number = self.link_number;
+            let number = node.number;
             self.work
                 .push(async move { Done::State(number, name, join, read.last_heartbeat().await) }.boxed());
             return;
@@ -268,13 +253,14 @@ impl Hub {
                 name: name.clone(),
                 interested: Vec::new(),
                 empty_since: None,
+                node: self.nodes.holder(name),
                 subscribed: false,
             };
             self.rooms.insert(name.clone(), entry);
             self.channels.insert(self.config.bus.keys.events(name), name.clone());
             self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
-            self.to_subscribe.push(name.clone());
-            self.subscribe_more();
+            self.house(name);
+            self.subscribe_more_for(name);
         }
         let entry = self.rooms.get_mut(name).expect("inserted above");
         if entry.interested.len() <= worker {
@@ -301,13 +287,9 @@ impl Hub {
         let name = entry.name.clone();
         for action in actions {
             match action {
-                Action::Load(range) => {
-                    self.reads.push_back((name.clone(), Read::Load(range)));
-                    self.read_more();
-                }
+                Action::Load(range) => self.read(&name, Read::Load(range)),
                 Action::LoadPage { ticket, cursor, range } => {
-                    self.reads.push_back((name.clone(), Read::Page(ticket, cursor, range)));
-                    self.read_more();
+                    self.read(&name, Read::Page(ticket, cursor, range));
                 }
                 Action::Deliver(event) => self.broadcast(&name, &event),
                 Action::Void => {
@@ -356,13 +338,5 @@ impl Hub {
         if sender.send(message).await.is_err() {
             self.worker_ended = true;
         }
-    }
-}
-
-/// The next message of the link, or never while there is none.
-async fn next_message(link: &mut Option<Link>) -> Option<Message> {
-    match link {
-        Some(link) => link.subscription.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -65,6 +65,7 @@ impl Hub {
     /// A link was made. What stood in Redis at that moment counts before anything else is taken from it.
     pub(super) async fn catch_up_with_sheets(
         &mut self,
+        number: u64,
         last: Option<&Heartbeat>,
         found: Vec<(Sheet, Found)>,
     ) {
@@ -77,35 +78,44 @@ impl Hub {
             if reflection.catch_up(generation, version, stands) {
                 self.take_sheet(sheet, found).await;
             } else if !reflection.is_held() && reflection.hear(generation, version) {
-                self.load_sheet(sheet);
+                self.load_sheet(number, sheet);
             }
         }
     }
 
-    /// A leader was heard.
-    pub(super) fn hear_of_sheets(&mut self, heartbeat: &Heartbeat) {
+    /// A link broke: what was under way on it is asked for again, where the next leader is heard.
+    pub(super) fn interrupt_sheets(&mut self) {
+        Sheet::ALL.into_iter().for_each(|sheet| self.sheets.of(sheet).interrupted());
+    }
+
+    /// A leader was heard, over the link of that number.
+    pub(super) fn hear_of_sheets(&mut self, number: u64, heartbeat: &Heartbeat) {
         for sheet in Sheet::ALL {
             if self.sheets.of(sheet).hear(heartbeat.generation(), heartbeat.version(sheet)) {
-                self.load_sheet(sheet);
+                self.load_sheet(number, sheet);
             }
         }
     }
 
-    fn load_sheet(&mut self, sheet: Sheet) {
-        let Some(link) = &self.link else { return };
-        let (mut link, number) = (link.read.clone(), self.link_number);
+    /// From where it was told of: what one server has, another may have yet to be given.
+    fn load_sheet(&mut self, number: u64, sheet: Sheet) {
+        let Some(link) = self.nodes.linked(number).and_then(|node| node.link.as_ref()) else { return };
+        let mut link = link.read.clone();
         self.metrics.redis_reads.with_label_values(&[sheet.name()]).inc();
         self.work.push(async move { Done::Sheet(number, sheet, read(&mut link, sheet).await) }.boxed());
     }
 
-    pub(super) async fn sheet_loaded(&mut self, sheet: Sheet, result: Result<Found, BusError>) {
+    pub(super) async fn sheet_loaded(&mut self, number: u64, sheet: Sheet, result: Result<Found, BusError>) {
+        if self.nodes.linked(number).is_none() {
+            return;
+        }
         let found = match result {
             Ok(found) => found,
-            Err(error) => return self.lost(&error.to_string()).await,
+            Err(error) => return self.lost(number, &error.to_string()).await,
         };
         let loaded = self.sheets.of(sheet).loaded(found.as_ref().map(|(version, _)| *version));
         if loaded.again {
-            self.load_sheet(sheet);
+            self.load_sheet(number, sheet);
         }
         if loaded.taken {
             self.take_sheet(sheet, found).await;

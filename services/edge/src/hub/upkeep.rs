@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use rowcast_bus::Topology;
 use rowcast_protocol::Micros;
 
+use super::nodes::Node;
 use super::{Done, Entry, Hub};
 use crate::worker::{ToWorker, now};
+
+/// A room that goes from one server to another may take so long before the light says so.
+const MOVE: Duration = Duration::from_secs(2);
 
 /// How often old events are let go of.
 const FORGETTING: Duration = Duration::from_secs(5);
@@ -16,8 +21,12 @@ impl Hub {
         self.tell_lost_track();
         self.release_rooms();
         self.forget_old();
-        self.check_heads();
-        self.ping();
+        self.subscribe_everywhere();
+        let names: Vec<_> = self.nodes.iter().map(|node| node.server.name.clone()).collect();
+        for name in names {
+            self.check_heads(&name);
+            self.ping(&name);
+        }
         self.judge_light().await;
     }
 
@@ -43,15 +52,17 @@ impl Hub {
             return;
         }
         for name in released {
-            self.rooms.remove(&name);
+            let holder = self.rooms.remove(&name).and_then(|entry| entry.node);
             self.channels.remove(&self.config.bus.keys.events(&name));
-            if let Some(link) = &mut self.link {
-                link.unchecked.remove(&name);
+            self.moving.remove(&name);
+            if let Some(node) = holder.and_then(|holder| self.nodes.get(&holder)) {
+                if let Some(link) = &mut node.link {
+                    link.unchecked.remove(&name);
+                }
+                node.to_unsubscribe.push(name);
             }
-            self.to_unsubscribe.push(name);
         }
         self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
-        self.subscribe_more();
     }
 
     /// Memory is for those who come back soon.
@@ -66,32 +77,35 @@ impl Hub {
         self.rooms.values_mut().for_each(|entry| entry.room.forget_before(oldest));
     }
 
-    /// Reads the heads of live rooms in turn: a message that pub/sub lost shows there.
-    fn check_heads(&mut self) {
+    /// Reads the heads of a server's live rooms in turn: a message that pub/sub lost shows there.
+    fn check_heads(&mut self, name: &str) {
         let moment = Instant::now();
-        if self.sweeping || moment < self.next_sweep {
+        let Some(node) = self.nodes.get(name) else { return };
+        let Some(link) = &node.link else { return };
+        if node.sweeping || moment < node.next_sweep {
             return;
         }
-        let Some(link) = &self.link else { return };
-        if self.sweep.is_empty() {
-            self.sweep = self.rooms.keys().cloned().collect();
+        if node.sweep.is_empty() {
+            let is_its = |entry: &&Entry| entry.node.as_deref() == Some(name);
+            node.sweep = self.rooms.values().filter(is_its).map(|entry| entry.name.clone()).collect();
         }
-        let count = self.sweep.len().min(self.config.head_checks);
-        let rooms = self.sweep.drain(..count);
+        let count = node.sweep.len().min(self.config.head_checks);
+        let rooms = node.sweep.drain(..count);
         let asked: Vec<_> = rooms
-            .filter_map(|name| {
-                let room = &self.rooms.get(&name)?.room;
-                room.is_live().then(|| (name, room.cursor().offset))
+            .filter_map(|room| {
+                let entry = self.rooms.get(&room)?;
+                let asks = entry.room.is_live() && entry.node.as_deref() == Some(name);
+                asks.then(|| (room, entry.room.cursor().offset))
             })
             .collect();
-        self.next_sweep = moment + Duration::from_secs(1);
+        node.next_sweep = moment + Duration::from_secs(1);
         if asked.is_empty() {
             return;
         }
-        self.sweeping = true;
+        node.sweeping = true;
         self.metrics.redis_reads.with_label_values(&["heads"]).inc();
         let mut read = link.read.clone();
-        let number = self.link_number;
+        let number = node.number;
         self.work.push(
             async move {
                 let names: Vec<_> = asked.iter().map(|(name, _)| name.clone()).collect();
@@ -102,17 +116,18 @@ impl Hub {
         );
     }
 
-    /// A half-open link shows only to a ping.
-    fn ping(&mut self) {
+    /// A half-open link shows only to a ping, and a demoted master only when it is asked.
+    fn ping(&mut self, name: &str) {
         let moment = Instant::now();
-        if self.pinging || moment < self.next_ping {
+        let Some(node) = self.nodes.get(name) else { return };
+        let Some(link) = &node.link else { return };
+        if node.pinging || moment < node.next_ping {
             return;
         }
-        let Some(link) = &self.link else { return };
-        self.pinging = true;
-        self.next_ping = moment + Duration::from_secs(1);
+        node.pinging = true;
+        node.next_ping = moment + Duration::from_secs(1);
         let (mut subscriptions, mut read, number) =
-            (link.subscriptions.clone(), link.read.clone(), self.link_number);
+            (link.subscriptions.clone(), link.read.clone(), node.number);
         self.work.push(
             async move {
                 let (published, asked) = tokio::join!(subscriptions.ping(), read.ping());
@@ -123,7 +138,9 @@ impl Hub {
     }
 
     pub(super) async fn judge_light(&mut self) {
-        let whole = self.link.as_ref().is_some_and(|link| link.unchecked.is_empty());
+        let checked = |node: &Node| node.link.as_ref().is_some_and(|link| link.unchecked.is_empty());
+        let late = self.moving.values().any(|since| since.elapsed() > MOVE);
+        let whole = !late && self.nodes.topology.as_ref().is_some_and(Topology::is_whole) && self.nodes.iter().all(checked);
         self.lamp.set_linked(whole && self.generation.is_some());
         let moment = now();
         let Some(light) = self.lamp.judge(moment.instant, moment.wall) else {
@@ -137,7 +154,9 @@ impl Hub {
     }
 
     pub(super) fn judge_ready(&self) {
-        match (&self.link, self.generation, self.sheets.missing()) {
+        // Where one of several servers is gone, the rooms of the others are served.
+        let link = self.nodes.iter().find_map(|node| node.link.as_ref());
+        match (link, self.generation, self.sheets.missing()) {
             (None, ..) => self.ready.set_not_ready("no link to Redis"),
             (Some(_), None, _) => self.ready.set_not_ready("no listener has ever been heard"),
             (Some(_), Some(_), Some(sheet)) => {

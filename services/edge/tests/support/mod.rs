@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
-use rowcast_bus::{BusConfig, Command, Keys, PublishLink, Reply, Retention};
+use rowcast_bus::{BusConfig, Claim, Command, Keys, PublishLink, Reply, Retention};
 use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{
     Epoch, EventId, Heartbeat, Micros, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
@@ -343,7 +343,8 @@ impl Leader {
     async fn mirror(&mut self, sheet: Sheet, content: Value) -> Result<u64> {
         let found = self.link.identity().await?.claimed;
         if found != Some(Epoch(self.epoch)) {
-            let claimed = self.link.claim(Epoch(self.epoch), found).await?;
+            let claim = Claim { epoch: Epoch(self.epoch), found, origin: "1/2", replaces: "" };
+            let claimed = self.link.claim(claim).await?;
             anyhow::ensure!(claimed == Reply::Done, "{claimed:?}");
         }
         self.sheets[sheet as usize] += 1;
