@@ -58,7 +58,9 @@ impl BusConfig {
             return Err(BusError::TlsUnused);
         }
         if matches!(place.kind, Kind::Cluster { .. }) && self.keys.has_brace() {
-            return Err(BusError::Url("redis.prefix must not contain braces where Redis is a Cluster".to_owned()));
+            return Err(BusError::Url(
+                "redis.prefix must not contain braces where Redis is a Cluster".to_owned(),
+            ));
         }
         Ok(())
     }

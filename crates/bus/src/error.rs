@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The URL can not be used.
-    #[error("the Redis URL is not usable ({0}); expected redis://[user:password@]host:port[/db], redis+sentinel:// or redis+cluster://")]
+    #[error(
+        "the Redis URL is not usable ({0}); expected redis://[user:password@]host:port[/db], redis+sentinel:// or redis+cluster://"
+    )]
     Url(String),
     /// A certificate or a key can not be used.
     #[error("TLS to Redis: {0}")]
@@ -19,7 +21,9 @@ pub enum BusError {
     #[error("no Redis server is known: {0}")]
     Nowhere(String),
     /// A replica where a master belongs: it serves what is late, and takes nothing.
-    #[error("Redis at {0} is a replica, and a master is needed: it was demoted, or redis.url names the wrong one")]
+    #[error(
+        "Redis at {0} is a replica, and a master is needed: it was demoted, or redis.url names the wrong one"
+    )]
     Replica(String),
     /// No connection, or it broke, or an answer took too long.
     #[error("Redis does not answer: {0}")]

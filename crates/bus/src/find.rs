@@ -146,13 +146,16 @@ async fn ask_node(link: &mut MultiplexedConnection, address: &Address) -> Result
             let error = BusError::from(error);
             return Err(match &error {
                 BusError::Refused(refusal) if refusal.detail.contains("cluster support disabled") => {
-                    BusError::Nowhere("it is no node of a Cluster; begin the address with redis:// instead".to_owned())
+                    BusError::Nowhere(
+                        "it is no node of a Cluster; begin the address with redis:// instead".to_owned(),
+                    )
                 }
                 _ => error,
             });
         }
     };
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let field =
+        |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let epoch = field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
     let topology = Topology::parse_nodes(&nodes, address);
     let topology = topology.ok_or_else(|| BusError::Unexpected {

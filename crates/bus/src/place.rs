@@ -6,8 +6,7 @@ use crate::error::BusError;
 use crate::topology::Address;
 
 /// The schemes, and whether they ask for TLS.
-const SCHEMES: [(&str, bool); 4] =
-    [("redis", false), ("rediss", true), ("valkey", false), ("valkeys", true)];
+const SCHEMES: [(&str, bool); 4] = [("redis", false), ("rediss", true), ("valkey", false), ("valkeys", true)];
 
 const REDIS_PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
@@ -52,7 +51,9 @@ impl Place {
     /// What is wrong with it. No password is in the text.
     pub fn parse(url: &str) -> Result<Self, BusError> {
         if url.contains("#insecure") {
-            return Err(unusable("#insecure would take anybody for the server; name its CA in redis.tls.ca instead"));
+            return Err(unusable(
+                "#insecure would take anybody for the server; name its CA in redis.tls.ca instead",
+            ));
         }
         let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
         let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
@@ -60,7 +61,9 @@ impl Place {
         match (kind, tls) {
             // The library was built without TLS, and refuses such an address. Unix sockets have schemes of their own.
             ("" | "unix", None | Some(false)) => Ok(Self { info: info(url)?, tls: false, kind: Kind::One }),
-            ("", Some(true)) => Ok(Self { info: info(&format!("redis://{rest}"))?, tls: true, kind: Kind::One }),
+            ("", Some(true)) => {
+                Ok(Self { info: info(&format!("redis://{rest}"))?, tls: true, kind: Kind::One })
+            }
             ("sentinel", Some(tls)) => sentinel(rest, tls),
             ("cluster", Some(tls)) => cluster(rest, tls),
             _ => Err(unusable(&format!("{scheme}:// is not known"))),
@@ -78,7 +81,12 @@ impl Place {
     }
 
     /// That of a connection to a Sentinel, which has users of its own and no databases.
-    pub fn to_sentinel(&self, address: &Address, user: Option<&str>, password: Option<&str>) -> ConnectionInfo {
+    pub fn to_sentinel(
+        &self,
+        address: &Address,
+        user: Option<&str>,
+        password: Option<&str>,
+    ) -> ConnectionInfo {
         let mut settings = redis::RedisConnectionInfo::default();
         if let Some(user) = user {
             settings = settings.set_username(user);
@@ -91,7 +99,8 @@ impl Place {
 }
 
 fn sentinel(rest: &str, tls: bool) -> Result<Place, BusError> {
-    const FORM: &str = "expected redis+sentinel://[user:password@]host:26379,host:26379/<name of the master>[/db]";
+    const FORM: &str =
+        "expected redis+sentinel://[user:password@]host:26379,host:26379/<name of the master>[/db]";
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').ok_or_else(|| unusable(FORM))?;
     let (master, database) = path.split_once('/').unwrap_or((path, "0"));
@@ -118,7 +127,9 @@ fn sentinel(rest: &str, tls: bool) -> Result<Place, BusError> {
 fn cluster(rest: &str, tls: bool) -> Result<Place, BusError> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if !matches!(path, "" | "0") {
-        return Err(unusable("a Cluster has no databases; expected redis+cluster://[user:password@]host:6379,host:6379"));
+        return Err(unusable(
+            "a Cluster has no databases; expected redis+cluster://[user:password@]host:6379,host:6379",
+        ));
     }
     let (signing_in, seeds) = seeds(authority, REDIS_PORT)?;
     Ok(Place { info: template(&signing_in, "0")?, tls, kind: Kind::Cluster { seeds } })
@@ -131,7 +142,8 @@ fn seeds(authority: &str, port: u16) -> Result<(String, Vec<Address>), BusError>
         None => (String::new(), authority),
     };
     let seeds = hosts.split(',').map(|host| Address::parse(host, port)).collect::<Option<Vec<_>>>();
-    let seeds = seeds.ok_or_else(|| unusable(&format!("{hosts:?} is not a list of host:port, separated by commas")))?;
+    let seeds = seeds
+        .ok_or_else(|| unusable(&format!("{hosts:?} is not a list of host:port, separated by commas")))?;
     Ok((signing_in, seeds))
 }
 
@@ -168,14 +180,20 @@ mod tests {
     fn the_three_kinds_of_addresses_are_told_apart() {
         let place = Place::parse("rediss://app:p%40ss@cache:6380/3").unwrap();
         assert!(place.tls && matches!(place.kind, Kind::One));
-        assert_eq!((place.info.redis_settings().db(), place.info.redis_settings().password()), (3, Some("p@ss")));
+        assert_eq!(
+            (place.info.redis_settings().db(), place.info.redis_settings().password()),
+            (3, Some("p@ss"))
+        );
 
         let url = "redis+sentinel://app:secret@s1,[::1]:5,s3:6/my%20master/2?sentinel_user=u&sentinel_password=a%26b";
         let place = Place::parse(url).unwrap();
         let Kind::Sentinel { seeds, master, user, password } = &place.kind else { panic!("{place:?}") };
         let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
         assert_eq!(seeds, ["s1:26379", "[::1]:5", "s3:6"]);
-        assert_eq!((master.as_str(), user.as_deref(), password.as_deref()), ("my master", Some("u"), Some("a&b")));
+        assert_eq!(
+            (master.as_str(), user.as_deref(), password.as_deref()),
+            ("my master", Some("u"), Some("a&b"))
+        );
         assert_eq!((place.info.redis_settings().db(), place.tls), (2, false));
         let sentinel = place.to_sentinel(&Address { host: "s1".to_owned(), port: 1 }, None, Some("x"));
         assert_eq!((sentinel.redis_settings().username(), sentinel.redis_settings().db()), (None, 0));

@@ -146,7 +146,9 @@ impl ReadLink {
         if self.asks_role {
             match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut self.connection).await {
                 Ok(answer) => return self.judge_role(answer.first()),
-                Err(error) if error.is_io_error() || error.code().is_none() => return Err(BusError::Link(error)),
+                Err(error) if error.is_io_error() || error.code().is_none() => {
+                    return Err(BusError::Link(error));
+                }
                 // Not every service has the command, and not every user may say it.
                 Err(error) => {
                     tracing::warn!(server = %self.server, %error, "can not ask Redis whether it is a master; taking it for one");

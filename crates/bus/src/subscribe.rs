@@ -156,7 +156,8 @@ async fn one_by_one(
         match answer {
             Value::Push { kind, data }
                 if kind == saying.answer
-                    && matches!(data.first(), Some(Value::BulkString(name)) if name == channel.as_bytes()) => {}
+                    && matches!(data.first(), Some(Value::BulkString(name)) if name == channel.as_bytes()) => {
+            }
             Value::ServerError(error) => refused.push((place, Refusal::of(&error))),
             _ => return Err(unexpected(saying.command)),
         }
@@ -184,7 +185,9 @@ impl Subscription {
                 let push = pushes.recv().await?;
                 match push.kind {
                     PushKind::SMessage => return Some(Heard::Message(message(push.data)?)),
-                    PushKind::SUnsubscribe => return Some(Heard::Dropped(channel(push.data.into_iter().next()?)?)),
+                    PushKind::SUnsubscribe => {
+                        return Some(Heard::Dropped(channel(push.data.into_iter().next()?)?));
+                    }
                     PushKind::Disconnection => return None,
                     _ => {}
                 }

@@ -267,11 +267,15 @@ f 127.0.0.1:7006@17006 master,fail - 0 0 0 disconnected
     fn a_cluster_is_what_its_nodes_tell_of_it() {
         let topology = parse(THREE);
         assert!(topology.is_whole());
-        let shown: Vec<String> = topology.servers().iter().map(|server| format!("{} {server}", server.name)).collect();
+        let shown: Vec<String> =
+            topology.servers().iter().map(|server| format!("{} {server}", server.name)).collect();
         assert_eq!(shown, ["a 127.0.0.1:7001", "b cache-b.example:7002", "c 10.0.0.9:7003"]);
         assert_eq!(topology.holder(&room("foo")).map(|server| &*server.name), Some("c"));
-        let tags: Vec<u16> =
-            topology.servers().iter().map(|server| slot(server.tag.unwrap().to_string().as_bytes())).collect();
+        let tags: Vec<u16> = topology
+            .servers()
+            .iter()
+            .map(|server| slot(server.tag.unwrap().to_string().as_bytes()))
+            .collect();
         assert_eq!(tags, [0, 5461, 10923]);
         let half = parse("a 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-5460\n");
         assert!(!half.is_whole() && half.holder(&room("foo")).is_none());

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rowcast_bus::{BusConfig, BusError, ClientFiles, Heard, Keys, PublishLink, ReadLink, Retention, subscribe};
+use rowcast_bus::{
+    BusConfig, BusError, ClientFiles, Heard, Keys, PublishLink, ReadLink, Retention, subscribe,
+};
 use rowcast_protocol::RoomName;
 use rowcast_sandbox::{Authority, Folder, Issued, Leaf, Link, Proxy, Redis, RedisOptions};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use redis::aio::MultiplexedConnection;
 use rowcast_bus::{
-    BusConfig, BusError, Claim, Command, Heard, Keys, Message, PublishLink, Range, ReadLink, Refusal, Reply, Retention,
-    Subscription, subscribe,
+    BusConfig, BusError, Claim, Command, Heard, Keys, Message, PublishLink, Range, ReadLink, Refusal, Reply,
+    Retention, Subscription, subscribe,
 };
 use rowcast_protocol::{
     Epoch, EventId, Heartbeat, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,

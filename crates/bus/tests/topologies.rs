@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rowcast_bus::{
-    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention, Server,
-    Topology, subscribe_at,
+    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention,
+    Server, Topology, subscribe_at,
 };
 use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, Record, RecordKind, RoomName, StreamId};
 use rowcast_sandbox::{ClusterOptions, RedisCluster, RedisSentinels, SentinelOptions, Signal, wait_for};
@@ -57,7 +57,8 @@ fn append(room: &RoomName, expected: u64) -> Command {
 fn rooms(topology: &Topology) -> Vec<(Server, RoomName)> {
     let held = |server: &Server| {
         let names = (0..).map(|number| RoomName::parse(&format!("room {number}")).unwrap());
-        let mut its = names.filter(|room| topology.holder(room).is_some_and(|holder| holder.name == server.name));
+        let mut its =
+            names.filter(|room| topology.holder(room).is_some_and(|holder| holder.name == server.name));
         its.next().expect("numbers without end")
     };
     topology.servers().iter().map(|server| (server.clone(), held(server))).collect()
@@ -210,7 +211,8 @@ async fn sentinels_tell_the_master_and_a_replica_is_not_taken_for_it() -> Result
 #[tokio::test]
 async fn a_wrong_name_or_a_server_outside_a_cluster_is_told_in_words() -> Result<()> {
     let redis = rowcast_sandbox::Redis::start(rowcast_sandbox::RedisOptions::default()).await?;
-    let sentinels = RedisSentinels::start(SentinelOptions { replicas: 0, ..SentinelOptions::default() }).await?;
+    let sentinels =
+        RedisSentinels::start(SentinelOptions { replicas: 0, ..SentinelOptions::default() }).await?;
     let no_cluster = config(format!("redis+cluster://127.0.0.1:{}", redis.port()));
     let error = Finder::new(&no_cluster)?.find().await.expect_err("no Cluster").to_string();
     assert!(error.contains("begin the address with redis://"), "{error}");

@@ -180,7 +180,8 @@ impl RedisCluster {
     /// Nobody does, or no node answers.
     pub async fn holder(&self, slot: u16) -> Result<usize> {
         let seen = self.seen().await?;
-        let holder = seen.iter().find(|node| node.leads() && node.has(slot)).context("nobody holds the slot")?;
+        let holder =
+            seen.iter().find(|node| node.leads() && node.has(slot)).context("nobody holds the slot")?;
         self.nodes.iter().position(|node| node.port() == holder.port).context("a node of another Cluster")
     }
 

@@ -161,7 +161,8 @@ impl RedisSentinels {
             for sentinel in &self.sentinels {
                 let mut connection = connection(sentinel.port).await?;
                 let info: String = cmd("INFO").arg("sentinel").query_async(&mut connection).await?;
-                let expected = format!("slaves={},sentinels={}", self.servers.len() - 1, self.sentinels.len());
+                let expected =
+                    format!("slaves={},sentinels={}", self.servers.len() - 1, self.sentinels.len());
                 ensure!(info.contains("status=ok") && info.contains(&expected), "a Sentinel says {info}");
             }
             Ok(())

@@ -22,6 +22,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Which database this is, among all: the cluster's identifier and the database's own number.
+    pub fn origin(&self) -> String {
+        format!("{}/{}", self.system_identifier, self.database.unwrap_or_default())
+    }
+
     /// Whether the contents of this database came from that one by other means than PostgreSQL's replication or recovery: a
     /// dump, a template, an upgrade. Numbers of transactions then mean something else.
     pub fn is_copy_of(&self, recorded: &Self) -> bool {
@@ -140,7 +145,11 @@ impl Cleaner {
     }
 
     /// Raises the generation above one that was told and that this database does not know: it went back.
-    pub async fn raise_generation_above(&self, told: Generation, cause: &str) -> Result<Generation, StoreError> {
+    pub async fn raise_generation_above(
+        &self,
+        told: Generation,
+        cause: &str,
+    ) -> Result<Generation, StoreError> {
         let told = i64::try_from(told.0)
             .map_err(|_| StoreError::Unexpected(format!("generation {told} leaves no room above it")))?;
         let row = self
@@ -155,14 +164,6 @@ impl Cleaner {
             .await
             .map_err(StoreError::from_statement)?;
         Ok(Generation(unsigned(row.try_get(0)?)?))
-    }
-
-    /// Which database this is, among all: the cluster's identifier and the database's own.
-    pub async fn origin(&self) -> Result<String, StoreError> {
-        let statement = "SELECT system_identifier::text || '/' ||
-                                (SELECT oid FROM pg_database WHERE datname = current_database())
-                           FROM pg_control_system()";
-        Ok(self.session().client().query_one(statement, &[]).await?.try_get(0)?)
     }
 
     /// Raises the generation if committed transactions have asked for it (a TRUNCATE), and takes their wishes away.

@@ -51,7 +51,8 @@ impl Lamp {
     pub fn set_servers(&mut self, servers: impl Iterator<Item = Arc<str>>, now: Instant) {
         let since = (!self.heard.is_empty()).then_some(now);
         let before = std::mem::take(&mut self.heard);
-        self.heard = servers.map(|name| (name.clone(), before.get(&name).copied().unwrap_or(since))).collect();
+        self.heard =
+            servers.map(|name| (name.clone(), before.get(&name).copied().unwrap_or(since))).collect();
     }
 
     /// How long ago a heartbeat was heard, through the server that is the longest silent.
@@ -124,7 +125,11 @@ mod tests {
         lamp.heard("main", &heartbeat(5_001), at(3_002));
         let lagging = lamp.judge(at(3_002), Micros(6)).expect("changed");
         assert_eq!((lagging.reason, lagging.since), ("lag", Micros(5)));
-        lamp.heard("main", &Heartbeat { impaired: Some("a trigger failed".to_owned()), ..heartbeat(0) }, at(3_003));
+        lamp.heard(
+            "main",
+            &Heartbeat { impaired: Some("a trigger failed".to_owned()), ..heartbeat(0) },
+            at(3_003),
+        );
         assert_eq!(lamp.judge(at(3_003), Micros(7)).map(|light| light.reason), Some("impaired"));
         lamp.heard("main", &heartbeat(0), at(3_004));
         lamp.set_linked(false);
@@ -137,7 +142,8 @@ mod tests {
     fn a_server_that_is_well_does_not_vouch_for_one_that_is_silent() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let names = |names: &[&'static str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
+        let names =
+            |names: &[&'static str]| names.iter().map(|name| Arc::from(*name)).collect::<Vec<Arc<str>>>();
         let mut lamp = Lamp::new(Micros(0));
         lamp.set_linked(true);
         lamp.set_servers(names(&["a", "b"]).into_iter(), at(0));
@@ -153,6 +159,9 @@ mod tests {
         }
         assert_eq!(lamp.judge(at(3_003), Micros(4)).map(|light| light.reason), Some("listener"));
         lamp.set_servers(names(&["a", "c"]).into_iter(), at(3_004));
-        assert!(lamp.judge(at(3_004), Micros(5)).is_some_and(|light| light.live), "it holds nothing any more");
+        assert!(
+            lamp.judge(at(3_004), Micros(5)).is_some_and(|light| light.live),
+            "it holds nothing any more"
+        );
     }
 }

@@ -64,7 +64,10 @@ async fn nonsense_in_every_channel_stops_nothing() -> Result<()> {
         valid[..valid.len() / 2].to_vec(),
         br#"{"epoch":-1,"generation":"x","lag_ms":1e400}"#.to_vec(),
     ];
-    for channel in [keys.events(&RoomName::parse("shop")?), keys.heartbeat(&rowcast_bus::BusConfig::new("redis://h", keys.clone()).only())] {
+    for channel in [
+        keys.events(&RoomName::parse("shop")?),
+        keys.heartbeat(&rowcast_bus::BusConfig::new("redis://h", keys.clone()).only()),
+    ] {
         for payload in &nonsense {
             let heard: u64 = stranger.publish(&channel, payload).await?;
             assert_eq!(heard, 1, "{channel}");

@@ -64,7 +64,7 @@ pub(crate) async fn recognise(
         return Err(Lost::Adopted);
     }
     setting.metrics.generation.set(crate::metrics::gauge(generation.0));
-    let origin = cleaner.origin().await?;
+    let origin = identity.origin();
     let known = Known { identity, origin, servers: Servers::new(state.redis_run_ids) };
     Ok((known, generation))
 }

@@ -15,8 +15,8 @@ use rowcast_protocol::record::event_fragment;
 use rowcast_protocol::{Epoch, Heartbeat, Mirror, RoomName, Sheet};
 
 pub use crate::lane::LaneId;
-pub use crate::past::Past;
 use crate::lane::{Flight, Lane};
+pub use crate::past::Past;
 use crate::pending::Pending;
 use crate::room::{Content, Doubt, Entry, Room, Surroundings};
 use crate::rooms::Rooms;

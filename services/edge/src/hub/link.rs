@@ -144,11 +144,11 @@ impl Hub {
         let mut subscriptions = link.subscriptions.clone();
         let number = node.number;
         // A room that was opened again meanwhile keeps the subscription that it has.
-        let stays = |room: &RoomName| {
-            self.rooms.get(room).is_some_and(|entry| entry.node.as_deref() == Some(name))
-        };
+        let stays =
+            |room: &RoomName| self.rooms.get(room).is_some_and(|entry| entry.node.as_deref() == Some(name));
         let leaving: Vec<_> = std::mem::take(&mut node.to_unsubscribe);
-        let leaving: Vec<_> = leaving.iter().filter(|room| !stays(room)).map(|room| keys.events(room)).collect();
+        let leaving: Vec<_> =
+            leaving.iter().filter(|room| !stays(room)).map(|room| keys.events(room)).collect();
         if !leaving.is_empty() {
             node.subscribing = true;
             self.work.push(

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use rand::RngExt;
-use rowcast_bus::{BusConfig, BusError, Finder, Heard, ReadLink, Server, Subscription, Subscriptions, Topology, subscribe_at};
+use rowcast_bus::{
+    BusConfig, BusError, Finder, Heard, ReadLink, Server, Subscription, Subscriptions, Topology, subscribe_at,
+};
 use rowcast_protocol::{Heartbeat, RoomName, Sheet};
 
 use super::link::NO_LINK;
@@ -224,7 +226,8 @@ impl Hub {
                 if let Some(link) = &mut node.link {
                     link.unchecked.remove(&name);
                 }
-                let (its, others) = std::mem::take(&mut node.reads).into_iter().partition(|(room, _)| *room == name);
+                let (its, others) =
+                    std::mem::take(&mut node.reads).into_iter().partition(|(room, _)| *room == name);
                 node.reads = others;
                 self.give_up(its).await;
             }
@@ -276,7 +279,8 @@ impl Hub {
         node.sweeping = false;
         node.pinging = false;
         node.next_ping = Instant::now() + Duration::from_secs(1);
-        node.link = Some(Link { read, subscriptions, subscription, unchecked: rooms.iter().cloned().collect() });
+        node.link =
+            Some(Link { read, subscriptions, subscription, unchecked: rooms.iter().cloned().collect() });
         node.to_subscribe = rooms;
         node.to_unsubscribe.clear();
         self.catch_up_with_sheets(number, last.as_ref(), sheets).await;

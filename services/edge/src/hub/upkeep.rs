@@ -140,7 +140,9 @@ impl Hub {
     pub(super) async fn judge_light(&mut self) {
         let checked = |node: &Node| node.link.as_ref().is_some_and(|link| link.unchecked.is_empty());
         let late = self.moving.values().any(|since| since.elapsed() > MOVE);
-        let whole = !late && self.nodes.topology.as_ref().is_some_and(Topology::is_whole) && self.nodes.iter().all(checked);
+        let whole = !late
+            && self.nodes.topology.as_ref().is_some_and(Topology::is_whole)
+            && self.nodes.iter().all(checked);
         self.lamp.set_linked(whole && self.generation.is_some());
         let moment = now();
         let Some(light) = self.lamp.judge(moment.instant, moment.wall) else {

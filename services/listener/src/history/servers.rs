@@ -44,7 +44,9 @@ impl Servers {
         let is_there = |name: &str| topology.server(name).is_some();
         let mut doubted = BTreeSet::new();
         // Where Sentinels name another server, its run id says so.
-        if let Some(before) = self.topology.as_ref().filter(|before| before.is_cluster() && topology.is_cluster()) {
+        if let Some(before) =
+            self.topology.as_ref().filter(|before| before.is_cluster() && topology.is_cluster())
+        {
             for name in topology.servers().iter().map(|server| &server.name) {
                 if !topology.inherits(before, name) {
                     doubted.insert(name.clone());
@@ -163,7 +165,10 @@ mod tests {
         assert!(next.loss(&main(), &found("b", Some(3))).is_some(), "restarted, from whatever it had saved");
         assert!(next.loss(&main(), &found("a", None)).is_some(), "flushed while nobody led");
         let mut claimed = Servers::new(recorded);
-        assert!(claimed.claim(&main(), &found("a", Some(3)), Epoch(4)), "an older version recorded the run alone");
+        assert!(
+            claimed.claim(&main(), &found("a", Some(3)), Epoch(4)),
+            "an older version recorded the run alone"
+        );
         assert!(!claimed.claim(&main(), &found("a", Some(3)), Epoch(4)));
         assert_eq!(claimed.loss(&main(), &found("a", Some(4))), None);
         assert_eq!(claimed.loss(&main(), &found("a", Some(5))), None, "a newer leader's");
@@ -181,11 +186,16 @@ mod tests {
             ..found("a", Some(4))
         };
         assert!(servers.loss(&main(), &other(true)).is_some());
-        assert_eq!(servers.loss(&main(), &other(false)), None, "it named itself anew, as one without replicas does");
+        assert_eq!(
+            servers.loss(&main(), &other(false)),
+            None,
+            "it named itself anew, as one without replicas does"
+        );
     }
 
     fn cluster(slots: &[(&str, &str)], others: &str) -> Topology {
-        let lines = slots.iter().map(|(name, slots)| format!("{name} h:1@2 master - 0 0 1 connected {slots}\n"));
+        let lines =
+            slots.iter().map(|(name, slots)| format!("{name} h:1@2 master - 0 0 1 connected {slots}\n"));
         Topology::parse_cluster(&(lines.collect::<String>() + others)).expect("a topology")
     }
 

@@ -306,5 +306,8 @@ fn each_server_is_given_the_sheets_and_edges_find_what_stands_on_all() {
     }
     publisher.set_topology(Topology::single());
     let main = publisher.lane_named("main").unwrap();
-    assert!(matches!(&publisher.next_batch(main, now, None)[..], [Command::Mirror(..)]), "a new one has none");
+    assert!(
+        matches!(&publisher.next_batch(main, now, None)[..], [Command::Mirror(..)]),
+        "a new one has none"
+    );
 }
