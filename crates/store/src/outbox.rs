@@ -131,6 +131,8 @@ pub(crate) struct Answer {
     pub(crate) backend_pid: i32,
     pub(crate) raise_requested: bool,
     pub(crate) last_loss_micros: Option<i64>,
+    /// There may be rows among them that a crash would take back.
+    pub(crate) asynchronous: bool,
 }
 
 const ABOUT: &str = "now.snapshot::text, now.clock, pg_backend_pid(), now.raise_requested, now.last_loss,
@@ -152,6 +154,9 @@ const NOW: &str = "now AS MATERIALIZED (
            EXISTS (SELECT FROM rowcast.raise_request) AS raise_requested,
            (SELECT max(occurred_at) FROM rowcast.trigger_error WHERE lost AND NOT settled) AS last_loss)";
 const COLUMNS: &str = "id, tx, occurred_at, room, type, data, changed, truncated, traceparent";
+/// Makes all that is visible by now durable, here and not on standbys: those are another history when they are promoted.
+const FLUSH: &str =
+    "SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'rowcast', '')";
 
 /// The prepared reads of one session.
 pub(crate) struct Reads {
@@ -174,6 +179,11 @@ impl Reads {
                   WHERE current_setting('server_encoding') = 'SQL_ASCII'",
             )
             .await?;
+        // Before migration V9 there is no such column, and nobody knows.
+        let known = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('rowcast.outbox')
+                                       AND attname = 'asynchronous' AND NOT attisdropped)";
+        let known: bool = client.query_one(known, &[]).await?.try_get(0)?;
+        let columns = format!("{COLUMNS}, {}", if known { "asynchronous" } else { "false AS asynchronous" });
         // Of the transactions that were running at P only the ended ones are looked up: the rows of a long one
         // that goes on would be visited by every read.
         let difference = format!(
@@ -182,9 +192,9 @@ impl Reads {
                 SELECT coalesce(array_agg(tx), '{{}}') AS txs FROM now, unnest($3::xid8[]) AS tx
                  WHERE pg_visible_in_snapshot(tx, now.snapshot)),
              fresh AS MATERIALIZED (
-                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
+                (SELECT {columns} FROM rowcast.outbox WHERE tx >= $2::xid8 LIMIT $4::bigint)
                 UNION ALL
-                (SELECT {COLUMNS} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint)),
+                (SELECT {columns} FROM rowcast.outbox WHERE tx = ANY ((SELECT txs FROM ended)::xid8[]) LIMIT $4::bigint)),
              wanted AS MATERIALIZED (
                 SELECT * FROM fresh WHERE room IN (SELECT unnest($5::text[])) IS FALSE LIMIT $6::bigint)
              {}",
@@ -195,12 +205,12 @@ impl Reads {
             "WITH {NOW}, {BELL},
              looked_at AS MATERIALIZED (
                 (SELECT o.* FROM unnest($3::xid8[]) AS t (tx) CROSS JOIN LATERAL (
-                    SELECT {COLUMNS} FROM rowcast.outbox AS o
+                    SELECT {columns} FROM rowcast.outbox AS o
                      WHERE (o.tx, o.id) > (t.tx, $6::bigint) AND (o.tx, o.id) <= (t.tx, $7::bigint)
                      ORDER BY o.tx, o.id LIMIT $4::bigint) AS o
                   ORDER BY o.id LIMIT $4::bigint)
                 UNION ALL
-                (SELECT {COLUMNS} FROM rowcast.outbox
+                (SELECT {columns} FROM rowcast.outbox
                   WHERE id > greatest($6::bigint, $7::bigint) AND id <= $8::bigint ORDER BY id LIMIT $4::bigint)
                 ORDER BY id LIMIT $4::bigint),
              wanted AS MATERIALIZED (
@@ -243,7 +253,7 @@ impl Reads {
                 ],
             )
             .await?;
-        decode(&rows)
+        durable(client, decode(&rows)?).await
     }
 
     /// Rows by ascending id.
@@ -273,7 +283,7 @@ impl Reads {
             .await?;
         let mut answer = decode(&rows)?;
         answer.rows.sort_unstable_by_key(|row| row.id);
-        Ok(answer)
+        durable(client, answer).await
     }
 
     /// The server process and the doorbell.
@@ -289,6 +299,14 @@ impl Reads {
         let ids: Vec<i64> = row.try_get(2)?;
         Ok((row.try_get(0)?, ids.into_iter().map(|id| widen(id, xmax)).collect()))
     }
+}
+
+/// An answer that no crash takes back: nobody is to be told of what will not have happened.
+async fn durable(client: &Client, answer: Answer) -> Result<Answer, StoreError> {
+    if answer.asynchronous {
+        client.batch_execute(FLUSH).await?;
+    }
+    Ok(answer)
 }
 
 /// A head row about the statement itself, then the events: what they have in common is not sent with each.
@@ -346,6 +364,7 @@ fn decode(rows: &[tokio_postgres::Row]) -> Result<Answer, StoreError> {
         given_out: first.try_get(8)?,
         looked_at: usize::try_from(first.try_get::<_, Option<i64>>(9)?.unwrap_or(0)).unwrap_or(0),
         last: first.try_get(10)?,
+        asynchronous: rows.iter().any(|row| matches!(row.try_get(20), Ok(Some(true)))),
         rows: rows.iter().map(event).filter_map(Result::transpose).collect::<Result<_, _>>()?,
     })
 }

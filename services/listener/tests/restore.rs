@@ -175,3 +175,44 @@ async fn a_crashed_postgresql_is_recovered_and_its_history_goes_on() -> Result<(
     assert_eq!(system.heartbeat().await?.generation, 1, "what was committed is there");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_of_asynchronous_commits_is_there_after_a_crash() -> Result<()> {
+    // Nobody else makes anything durable.
+    let options = PostgresOptions::default()
+        .with("wal_writer_delay", "10s")
+        .with("wal_writer_flush_after", "1GB")
+        .with("synchronous_commit", "off");
+    let mut system = System::start_on(options, Persistence::None).await?;
+    system.database.batch_execute("CREATE TABLE sent (n bigint PRIMARY KEY)").await?;
+    let _listener = system.listener("only").await?;
+    for round in 0..4_u64 {
+        // Whatever else was written is durable, so that a crash has only this to take back.
+        system
+            .database
+            .batch_execute("SET synchronous_commit = on; CHECKPOINT; SET synchronous_commit = off")
+            .await?;
+        let text = format!(
+            "BEGIN; INSERT INTO sent VALUES ({round});
+             SELECT rowcast.publish('m', 'booking.created', '{{\"n\":{round}}}'); COMMIT"
+        );
+        system.database.batch_execute(&text).await?;
+        // The row is deleted 100 ms later, which is durable and would make all else so.
+        wait_for("it is told", PATIENCE, || async {
+            let numbers = system.numbers("m").await?;
+            anyhow::ensure!(numbers.len() as u64 > round, "{numbers:?}");
+            anyhow::Ok(())
+        })
+        .await?;
+        system.postgres.kill(Signal::QUIT).await?;
+        system.postgres.restart().await?;
+        system.database = system.postgres.connect("app").await?;
+        let row = system.database.query_one("SELECT count(*) FROM sent", &[]).await?;
+        assert_eq!(
+            row.get::<_, i64>(0),
+            i64::try_from(round)? + 1,
+            "an event of a row that is gone was told"
+        );
+    }
+    system.expect("m", 4).await
+}
