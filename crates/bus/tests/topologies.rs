@@ -40,7 +40,7 @@ fn create(room: &RoomName) -> Command {
 }
 
 fn append(room: &RoomName, expected: u64) -> Command {
-    let id = EventId { row: 1 + i64::try_from(expected).unwrap(), occurred_at: 1 };
+    let id = EventId { row: 1 + i64::try_from(expected).expect("a small number"), occurred_at: 1 };
     let record = Record {
         kind: RecordKind::Event,
         stream: STREAM,
@@ -56,7 +56,7 @@ fn append(room: &RoomName, expected: u64) -> Command {
 /// A room for each server.
 fn rooms(topology: &Topology) -> Vec<(Server, RoomName)> {
     let held = |server: &Server| {
-        let names = (0..).map(|number| RoomName::parse(&format!("room {number}")).unwrap());
+        let names = (0..).map(|number| RoomName::parse(&format!("room {number}")).expect("a name"));
         let mut its =
             names.filter(|room| topology.holder(room).is_some_and(|holder| holder.name == server.name));
         its.next().expect("numbers without end")

@@ -20,7 +20,10 @@ async fn make_documented_users(redis: &Redis) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/transport-security.md");
     let page = std::fs::read_to_string(page).expect("the page");
     let page = page.replace("LISTENER-PASSWORD", "listeners-hush").replace("EDGE-PASSWORD", "edges-hush");
-    let rules: Vec<&str> = page.lines().filter(|line| line.starts_with("ACL SETUSER rowcast-")).collect();
+    let rules: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("ACL SETUSER rowcast-") && line.contains(" reset "))
+        .collect();
     assert_eq!(rules.len(), 2, "{rules:?}");
     let mut admin = redis.connection().await.expect("Redis");
     for rule in rules {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::say;
 use crate::ports::on_a_port;
-use crate::{Folder, Launch, Process, Redis, RedisOptions, find_redis, wait_for};
+use crate::{Folder, Launch, Process, Redis, RedisKind, RedisOptions, find_redis_kind, wait_for};
 
 /// What the Sentinels call the master.
 const NAME: &str = "rowcast";
@@ -80,7 +80,7 @@ impl RedisSentinels {
         }
         let mut sentinels = Vec::new();
         for _ in 0..options.sentinels {
-            sentinels.push(sentinel(master, options.sentinels / 2 + 1).await?);
+            sentinels.push(sentinel(options.redis.kind, master, options.sentinels / 2 + 1).await?);
         }
         let all = Self { servers, sentinels };
         all.wait_watched().await?;
@@ -199,13 +199,13 @@ async fn server(options: &RedisOptions) -> Result<Redis> {
     Redis::start(options).await
 }
 
-async fn sentinel(master: u16, quorum: usize) -> Result<Sentinel> {
+async fn sentinel(kind: RedisKind, master: u16, quorum: usize) -> Result<Sentinel> {
     let folder = Folder::new("sentinel")?;
-    let (port, process) = on_a_port(None, |port| launch(&folder, port, master, quorum)).await?;
+    let (port, process) = on_a_port(None, |port| launch(kind, &folder, port, master, quorum)).await?;
     Ok(Sentinel { process, port, _folder: folder })
 }
 
-async fn launch(folder: &Folder, port: u16, master: u16, quorum: usize) -> Result<Process> {
+async fn launch(kind: RedisKind, folder: &Folder, port: u16, master: u16, quorum: usize) -> Result<Process> {
     // It writes down there what it learns.
     let file = folder.path().join("sentinel.conf");
     let settings = format!(
@@ -218,7 +218,7 @@ async fn launch(folder: &Folder, port: u16, master: u16, quorum: usize) -> Resul
         folder.path().display()
     );
     std::fs::write(&file, settings).context("writing a Sentinel's settings")?;
-    let process = Launch::new("Sentinel", find_redis()?, folder.path().join("sentinel.log"))
+    let process = Launch::new("Sentinel", find_redis_kind(kind)?, folder.path().join("sentinel.log"))
         .arg(&file)
         .arg("--sentinel")
         .spawn()?;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::any::Any;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,17 +20,26 @@ pub struct System {
     edges: Vec<Process>,
     pub edge_addresses: Vec<String>,
     pub database_url: String,
-    redis: Redis,
+    redis_url: String,
+    /// Whatever answers there; it ends with the test.
+    _redis: Box<dyn Any + Send + Sync>,
     postgres: Postgres,
     folder: Folder,
 }
 
 impl System {
     pub async fn start(listeners: usize, edges: usize) -> Result<Self> {
-        Self::start_on(RedisOptions::default(), listeners, edges).await
+        let redis = Redis::start(RedisOptions::default()).await?;
+        Self::start_on(redis.url(), redis, listeners, edges).await
     }
 
-    pub async fn start_on(redis: RedisOptions, listeners: usize, edges: usize) -> Result<Self> {
+    /// The same on a Redis of any kind and topology.
+    pub async fn start_on(
+        redis_url: String,
+        redis: impl Any + Send + Sync,
+        listeners: usize,
+        edges: usize,
+    ) -> Result<Self> {
         let postgres = Postgres::start(PostgresOptions::default()).await?;
         let database_url = postgres.create_database("app").await?;
         rowcast_store::migrate(&database_url).await?;
@@ -38,7 +48,8 @@ impl System {
             edges: Vec::new(),
             edge_addresses: Vec::new(),
             database_url,
-            redis: Redis::start(redis).await?,
+            redis_url,
+            _redis: Box::new(redis),
             postgres,
             folder: Folder::new("generator")?,
         };
@@ -62,7 +73,7 @@ impl System {
             .arg("--ports-file")
             .arg(&ports)
             .env("ROWCAST_DATABASE__URL", &self.database_url)
-            .env("ROWCAST_REDIS__URL", self.redis.url())
+            .env("ROWCAST_REDIS__URL", &self.redis_url)
             .env("ROWCAST_AUTH__HS256_SECRET", SECRET)
             .env("ROWCAST_EDGE__LISTEN", "127.0.0.1:0")
             .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0")
