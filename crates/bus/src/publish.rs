@@ -132,18 +132,6 @@ pub struct ServerIdentity {
     pub generation: Option<Generation>,
 }
 
-impl ServerIdentity {
-    /// `maxmemory_policy`.
-    pub fn maxmemory_policy(&self) -> &str {
-        self.field("maxmemory_policy").unwrap_or("unknown")
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        let line = self.info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(str::trim)
-    }
-}
-
 /// Under what a leader goes on with the history in a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {

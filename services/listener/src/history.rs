@@ -100,7 +100,7 @@ pub(crate) async fn recognise_redis(
     if found.role != "master" {
         return Ok(Err(BusError::Replica(server.to_string())));
     }
-    term.setting.metrics.on_redis_policy(found.maxmemory_policy());
+    term.setting.metrics.redis.on_link(&server.to_string(), &found.info);
     let mut known = term.known.lock().await;
     let replaces = &term.setting.config.listener.replaces;
     if let Some(other) = found.origin.as_ref().filter(|other| **other != known.origin && *other != replaces) {

@@ -25,6 +25,7 @@ mod pending;
 pub mod plain;
 pub mod publisher;
 mod reader;
+mod redis_advice;
 mod room;
 mod rooms;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rowcast_store::StoreError;
 
 use crate::drift::DriftMetrics;
 use crate::plain::PlainMetrics;
+use crate::redis_advice::RedisAdvice;
 use crate::term::Lost;
 
 /// The listener's metrics.
@@ -34,11 +35,11 @@ pub(crate) struct ListenerMetrics {
     pub streams: IntCounter,
     pub plain: PlainMetrics,
     pub drift: DriftMetrics,
+    pub redis: RedisAdvice,
     take_overs: IntCounter,
     terms_lost: IntCounterVec,
     refusals: IntCounterVec,
     redis_lost: IntCounter,
-    redis_evicts: IntGauge,
     dead_letters: IntCounterVec,
     generations: IntCounter,
     losses: IntCounter,
@@ -102,6 +103,7 @@ impl ListenerMetrics {
             streams: on.counter("rowcast_listener_streams_total", "Streams begun in Redis.")?,
             plain: PlainMetrics::new(on)?,
             drift: DriftMetrics::new(on)?,
+            redis: RedisAdvice::new(on)?,
             take_overs: on.counter("rowcast_listener_take_overs_total", "Times that it took the lead.")?,
             terms_lost: on.counter_vec(
                 "rowcast_listener_terms_lost_total",
@@ -114,10 +116,6 @@ impl ListenerMetrics {
                 &["code"],
             )?,
             redis_lost: on.counter("rowcast_listener_redis_lost_total", "Redis lost, or not reached.")?,
-            redis_evicts: on.gauge(
-                "rowcast_listener_redis_evicts",
-                "1 while Redis has an eviction policy (maxmemory-policy other than noeviction), as its last link found it.",
-            )?,
             dead_letters: on.counter_vec(
                 "rowcast_listener_dead_letters_total",
                 "Rows that can not be published.",
@@ -185,18 +183,6 @@ impl ListenerMetrics {
     pub fn on_servers_unknown(&self, error: &BusError) {
         self.redis_lost.inc();
         tracing::warn!("{error}");
-    }
-
-    /// Whether Redis may throw away what clients have missed.
-    pub fn on_redis_policy(&self, policy: &str) {
-        let evicts = policy != "noeviction";
-        self.redis_evicts.set(i64::from(evicts));
-        if evicts {
-            tracing::warn!(
-                policy,
-                "Redis may throw away what clients have missed when its memory is full: set maxmemory-policy noeviction"
-            );
-        }
     }
 
     /// The version of a sheet that edges find in Redis.

@@ -113,6 +113,8 @@ async fn adopt<'t>(term: &'t Term<'_>, senders: &mut BTreeMap<Arc<str>, Sender<'
         stays
     });
     term.core().set_topology(topology.clone());
+    let names: Vec<String> = topology.servers().iter().map(Server::to_string).collect();
+    term.setting.metrics.redis.keep(&names);
     for server in topology.servers() {
         if senders.contains_key(&server.name) {
             continue;
