@@ -91,17 +91,50 @@ impl RedisCluster {
             };
             wait_for("the replica knows its master", PATIENCE, replicate).await?;
         }
-        cluster.wait_whole().await?;
-        let replicas = |info: String| info.matches("state=online").count();
-        for node in &cluster.nodes[..options.masters] {
-            let attached = || async {
-                let info: String = say(node, cmd("INFO").arg("replication")).await?;
-                ensure!(replicas(info) == options.replicas, "not all replicas are there");
-                Ok(())
-            };
-            wait_for("a master has its replicas", PATIENCE, attached).await?;
-        }
+        cluster.wait_replicated().await?;
         Ok(cluster)
+    }
+
+    /// Waits until every slot is served, and every node that runs and has none replicates one that has.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub async fn wait_replicated(&self) -> Result<()> {
+        self.wait_whole().await?;
+        let running = self.nodes.iter().filter(|node| node.process().exited().is_none()).count();
+        let replicated = || async {
+            let masters = self.masters().await?;
+            let mut replicas = 0;
+            for master in &masters {
+                let info: String = say(&self.nodes[*master], cmd("INFO").arg("replication")).await?;
+                replicas += info.matches("state=online").count();
+            }
+            ensure!(masters.len() + replicas == running, "{replicas} replicas of {} masters", masters.len());
+            Ok(())
+        };
+        wait_for("all nodes have their place", PATIENCE, replicated).await
+    }
+
+    /// Has a replica take a master's place in order: nothing is lost on the way.
+    ///
+    /// # Errors
+    /// There is none, or it does not come to that.
+    pub async fn hand_over(&self, master: usize) -> Result<()> {
+        let id = self.id(master).await?;
+        let taken = || async {
+            if !self.masters().await?.contains(&master) {
+                return Ok(());
+            }
+            for node in &self.nodes {
+                let own: String = say(node, cmd("CLUSTER").arg("NODES")).await?;
+                let replicates = |line: &str| line.contains("myself,slave") && line.contains(&id);
+                if own.lines().any(replicates) {
+                    let _: () = say(node, cmd("CLUSTER").arg("FAILOVER")).await?;
+                }
+            }
+            bail!("it is the master still")
+        };
+        wait_for("a replica takes over", PATIENCE, taken).await
     }
 
     async fn introduce(&self) -> Result<()> {

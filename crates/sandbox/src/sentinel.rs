@@ -132,6 +132,20 @@ impl RedisSentinels {
         most.context("the Sentinels do not agree")
     }
 
+    /// Has the Sentinels put a replica in the master's place, though that is well.
+    ///
+    /// # Errors
+    /// They refuse.
+    pub async fn fail_over(&self) -> Result<()> {
+        let asked = || async {
+            let mut connection = connection(self.sentinels[0].port).await?;
+            let mut command = cmd("SENTINEL");
+            let _: () = command.arg("FAILOVER").arg(NAME).query_async(&mut connection).await?;
+            anyhow::Ok(())
+        };
+        wait_for("the Sentinels fail over", PATIENCE, asked).await
+    }
+
     /// Waits until another server than the given one is the master, and says so itself.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rowcast_cli::dev::say::Say;
-use rowcast_sandbox::{Link, Postgres, Proxy, Redis, Signal, wait_for};
+use rowcast_sandbox::{Link, Postgres, Proxy, Signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -14,14 +14,15 @@ use crate::clock::Clock;
 use crate::plan::Class;
 use crate::schedule::{Action, Fault, Victim, Wire};
 use crate::standby;
+use crate::stores;
 use crate::system::{Node, System};
 
 /// Between two questions who leads.
 const LOOK: Duration = Duration::from_millis(20);
 /// A leader that nobody has followed for so long is not waited for.
 const NO_SUCCESSOR: Duration = Duration::from_secs(15);
-/// For a command to Redis, on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Rooms whose slots are moved at once.
+const MOVED: u16 = 5;
 /// For PostgreSQL to come back: what a killed one left behind goes within seconds.
 const ATTEMPTS: u32 = 60;
 
@@ -139,12 +140,7 @@ impl Injector {
                 let follow = self.follow(action.name(), Some(&node.name), led, &stopped);
                 tokio::join!(stop, follow).0
             }
-            Action::StopRedis(time) => {
-                let redis = self.system.redis.lock().await;
-                redis.kill(Signal::STOP).await?;
-                tokio::time::sleep(time).await;
-                redis.kill(Signal::CONT).await
-            }
+            Action::StopRedis(time) => self.system.redis.lock().await.stop(0, time).await,
             Action::Hold(wire, time) => self.disturb(wire, Link::Held, time).await,
             Action::Refuse(wire, time) => self.disturb(wire, Link::Refused, time).await,
             Action::Slow(wire, by, time) => self.disturb(wire, Link::Slow(by), time).await,
@@ -156,14 +152,23 @@ impl Injector {
             Action::CrashPostgres => self.end_postgres(Signal::QUIT).await,
             Action::KillPostgres => self.end_postgres(Signal::KILL).await,
             Action::FailOver => self.fail_over(action.name()).await,
-            Action::RestartRedis => self.system.redis.lock().await.restart().await,
-            Action::FlushRedis => tell(&*self.system.redis.lock().await, "FLUSHALL").await,
+            Action::RestartRedis => self.system.redis.lock().await.only()?.restart().await,
+            Action::FlushRedis(drawn) => self.system.redis.lock().await.flush(drawn).await,
             Action::AgeRedis(age) => {
-                let mut redis = self.system.redis.lock().await;
-                tell(&redis, "SAVE").await?;
+                let mut stores = self.system.redis.lock().await;
+                let redis = stores.only()?;
+                stores::tell(redis, &mut redis::cmd("SAVE")).await?;
                 tokio::time::sleep(age).await;
                 redis.kill(Signal::KILL).await?;
                 redis.restart().await
+            }
+            Action::KillMaster(drawn) => self.system.redis.lock().await.kill(drawn).await,
+            Action::StopMaster(drawn, time) => self.system.redis.lock().await.stop(drawn, time).await,
+            Action::HandOver(drawn) => self.system.redis.lock().await.hand_over(drawn).await,
+            Action::Isolate(time) => self.system.redis.lock().await.isolate(time).await,
+            Action::MoveSlots(drawn) => {
+                let rooms: Vec<String> = (0..MOVED).map(|number| self.system.room(drawn + number)).collect();
+                self.system.redis.lock().await.move_slots(&rooms, drawn).await
             }
             Action::Roll => self.roll().await,
         }
@@ -218,7 +223,7 @@ impl Injector {
             Wire::ListenerRedis(number) => (&listeners[usize::from(number) - 1], true),
             Wire::ListenerPostgres(number) => (&listeners[usize::from(number) - 1], false),
         };
-        let redis = to_redis.then_some(&node.to_redis);
+        let redis = node.to_redis.as_ref().filter(|_| to_redis);
         let postgres = node.to_postgres.iter().chain(&node.to_standby).filter(move |_| !to_redis);
         redis.into_iter().chain(postgres)
     }
@@ -255,17 +260,6 @@ impl Injector {
         }
         Ok(())
     }
-}
-
-/// Says a command to Redis, which may be slow, until it is done.
-async fn tell(redis: &Redis, command: &'static str) -> Result<()> {
-    let say = || async {
-        let mut connection = redis.connection().await?;
-        connection.set_response_timeout(PATIENCE);
-        let () = redis::cmd(command).query_async(&mut connection).await?;
-        anyhow::Ok(())
-    };
-    wait_for(command, PATIENCE, say).await
 }
 
 /// Starts PostgreSQL again. What a killed one left behind may keep it from that for a while.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::stores::Topology;
+
 /// Runs all of Rowcast with real servers, writes rows and holds clients while faults are injected, and says whether every
 /// committed event reached every client once and in order.
 ///
@@ -37,6 +39,9 @@ pub struct Plan {
     /// Events a second, about, of all writers.
     #[arg(long, value_name = "N", default_value_t = 150.0)]
     pub rate: f64,
+    /// What Redis is made of. Links to it are disturbed only where it is one server.
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub redis: Topology,
     /// Kinds of faults.
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_enum, default_values_t = Class::ALL)]
     pub faults: Vec<Class>,
@@ -57,6 +62,8 @@ pub struct Plan {
 const EXAMPLES: &str = "Examples:
   rowcast-torture --seconds 600 --seed 7
   rowcast-torture --seconds 60 --faults kill,stop,rolling    (Redis is left alone: no resync is allowed at all)
+  rowcast-torture --seconds 600 --redis cluster
+  rowcast-torture --seconds 60 --redis cluster --faults slots   (slots that move explain no resync)
   rowcast-torture --seconds 60 --seed 7 --list";
 
 /// A kind of fault.
@@ -72,17 +79,20 @@ pub enum Class {
     Delay,
     /// PostgreSQL: restarted in order, crashed, killed.
     Restart,
-    /// Redis loses history: flushed, restarted, restarted from old data. This and the next one are what explains a resync.
+    /// Redis loses history: flushed, restarted, restarted from old data; with replicas: a master is killed, stopped, cut off or
+    /// handed over, and a replica takes its place. This and the next one are what explains a resync.
     Redis,
     /// PostgreSQL's primary dies and its synchronous standby is promoted; then a new standby is made.
     Failover,
+    /// Slots of a Cluster go from one master to another, with all that is in them: nothing is lost, and no resync is allowed.
+    Slots,
     /// All listeners and edges, one after the other, are asked to end and started again.
     Rolling,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kill,
         Self::Stop,
         Self::Partition,
@@ -90,6 +100,7 @@ impl Class {
         Self::Restart,
         Self::Redis,
         Self::Failover,
+        Self::Slots,
         Self::Rolling,
     ];
 
@@ -110,9 +121,14 @@ impl Plan {
         !self.no_faults && self.faults.contains(&class)
     }
 
+    /// Whether Redis is one server, between which and everybody else there are proxies.
+    pub(crate) fn has_one_redis(&self) -> bool {
+        self.redis == Topology::One
+    }
+
     /// A room's name.
     pub(crate) fn room(&self, number: u16) -> String {
-        format!("room-{number}")
+        room(number)
     }
 
     /// Whether a client speaks Socket.IO: half of those of one room, and half of those of three.
@@ -129,4 +145,9 @@ impl Plan {
             vec![first]
         }
     }
+}
+
+/// A room's name.
+pub(crate) fn room(number: u16) -> String {
+    format!("room-{number}")
 }

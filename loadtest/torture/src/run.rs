@@ -217,11 +217,12 @@ async fn read_logs(
     let database = Connection::open(&system.database_url).await?;
     let generation: i64 = database.query_one("SELECT generation FROM rowcast.state", &[]).await?.get(0);
     let generation = Generation(u64::try_from(generation)?);
-    let mut redis = system.redis.lock().await.connection().await?;
+    let redis = system.redis.lock().await;
     for room in 0..plan.rooms {
+        let mut holder = redis.holder(&plan.room(room)).await?.connection().await?;
         let log = format!("rowcast:default:{{{}}}:log", plan.room(room));
         let entries: Vec<LogEntry> =
-            redis::cmd("XRANGE").arg(log).arg("-").arg("+").query_async(&mut redis).await?;
+            redis::cmd("XRANGE").arg(log).arg("-").arg("+").query_async(&mut holder).await?;
         for record in entries.into_iter().flat_map(|(_, fields)| fields).filter(|(name, _)| name == "r") {
             let record = Record::decode(&Bytes::from(record.1))?;
             let cursor = Cursor { generation, stream: record.stream, offset: record.offset };

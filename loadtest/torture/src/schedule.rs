@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::plan::{Class, Plan};
+use crate::stores::Topology;
 
 /// A process of Rowcast. Numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,18 @@ pub enum Action {
     FailOver,
     /// Redis is stopped in order, which keeps its data, and started.
     RestartRedis,
-    /// Redis forgets everything.
-    FlushRedis,
+    /// A master of Redis, drawn by a number, forgets everything.
+    FlushRedis(u16),
+    /// One is killed, a replica takes its place, and it comes back.
+    KillMaster(u16),
+    /// SIGSTOP of one for so long; a replica takes its place, if that is long enough.
+    StopMaster(u16, Duration),
+    /// A replica takes its place in order.
+    HandOver(u16),
+    /// The master is cut off from Sentinels and replicas for so long, and from nobody else.
+    Isolate(Duration),
+    /// Slots of rooms go to other masters.
+    MoveSlots(u16),
     /// Redis is killed and comes back with data of so long ago.
     AgeRedis(Duration),
     /// Every process in turn.
@@ -74,7 +85,9 @@ impl Action {
             Self::Hold(..) | Self::Refuse(..) | Self::Cut(_) => Class::Partition,
             Self::Slow(..) => Class::Delay,
             Self::RestartPostgres | Self::CrashPostgres | Self::KillPostgres => Class::Restart,
-            Self::RestartRedis | Self::FlushRedis | Self::AgeRedis(_) => Class::Redis,
+            Self::RestartRedis | Self::FlushRedis(_) | Self::AgeRedis(_) => Class::Redis,
+            Self::KillMaster(_) | Self::StopMaster(..) | Self::HandOver(_) | Self::Isolate(_) => Class::Redis,
+            Self::MoveSlots(_) => Class::Slots,
             Self::FailOver => Class::Failover,
             Self::Roll => Class::Rolling,
         }
@@ -108,7 +121,12 @@ impl Action {
             Self::KillPostgres => "PostgreSQL killed",
             Self::FailOver => "PostgreSQL failed over",
             Self::RestartRedis => "Redis restarted",
-            Self::FlushRedis => "Redis flushed",
+            Self::FlushRedis(_) => "Redis flushed",
+            Self::KillMaster(_) => "Redis master killed",
+            Self::StopMaster(..) => "Redis master stopped",
+            Self::HandOver(_) => "Redis master handed over",
+            Self::Isolate(_) => "Redis master cut off",
+            Self::MoveSlots(_) => "Redis slots moved",
             Self::AgeRedis(_) => "Redis restored from old data",
             Self::Roll => "rolling restart",
         }
@@ -154,7 +172,9 @@ impl fmt::Display for Action {
             Self::Hold(wire, time) | Self::Refuse(wire, time) => write!(f, "{name}: {wire}, {time:?}"),
             Self::Cut(wire) => write!(f, "{name}: {wire}"),
             Self::Slow(wire, by, time) => write!(f, "{name}: {wire}, by {by:?}, {time:?}"),
-            Self::AgeRedis(age) => write!(f, "{name}: {age:?}"),
+            Self::AgeRedis(time) | Self::Isolate(time) | Self::StopMaster(_, time) => {
+                write!(f, "{name}: {time:?}")
+            }
             _ => f.write_str(name),
         }
     }
@@ -192,11 +212,12 @@ pub fn schedule(plan: &Plan) -> Vec<Fault> {
         (Class::Restart, 1),
         (Class::Redis, 1),
         (Class::Failover, 1),
+        (Class::Slots, u32::from(plan.redis == Topology::Cluster)),
     ];
     let classes: Vec<Class> = weights
         .into_iter()
         .filter(|(class, _)| plan.wants(*class))
-        .flat_map(|(class, weight)| std::iter::repeat_n(class, weight))
+        .flat_map(|(class, weight)| std::iter::repeat_n(class, weight as usize))
         .collect();
     let (mut at, mut failed_over) = (QUIET, None);
     while !classes.is_empty() && at < plan.duration() {
@@ -217,7 +238,9 @@ pub fn schedule(plan: &Plan) -> Vec<Fault> {
 fn draw(class: Class, plan: &Plan, random: &mut StdRng) -> Action {
     match class {
         Class::Kill => Action::Kill(victim(plan, random)),
-        Class::Stop if random.random_bool(0.15) => Action::StopRedis(millis(random, 300..4_000)),
+        Class::Stop if plan.has_one_redis() && random.random_bool(0.15) => {
+            Action::StopRedis(millis(random, 300..4_000))
+        }
         Class::Stop => Action::Stop(victim(plan, random), millis(random, 300..8_000)),
         Class::Partition => {
             let (wire, time) = (wire(plan, random), millis(random, 500..8_000));
@@ -235,13 +258,27 @@ fn draw(class: Class, plan: &Plan, random: &mut StdRng) -> Action {
             1 => Action::CrashPostgres,
             _ => Action::KillPostgres,
         },
+        Class::Redis if !plan.has_one_redis() => take_over(plan, random),
         Class::Redis => match random.random_range(0..3) {
             0 => Action::RestartRedis,
-            1 => Action::FlushRedis,
+            1 => Action::FlushRedis(0),
             _ => Action::AgeRedis(millis(random, 500..4_000)),
         },
+        Class::Slots => Action::MoveSlots(random.random()),
         Class::Failover => Action::FailOver,
         Class::Rolling => Action::Roll,
+    }
+}
+
+/// What makes a replica a master, and what looks like it.
+fn take_over(plan: &Plan, random: &mut StdRng) -> Action {
+    let drawn = random.random();
+    match random.random_range(0..6) {
+        0 | 1 => Action::KillMaster(drawn),
+        2 => Action::HandOver(drawn),
+        3 => Action::FlushRedis(drawn),
+        4 if plan.redis == Topology::Sentinel => Action::Isolate(millis(random, 2_000..8_000)),
+        _ => Action::StopMaster(drawn, millis(random, 300..6_000)),
     }
 }
 
@@ -254,7 +291,9 @@ fn victim(plan: &Plan, random: &mut StdRng) -> Victim {
 }
 
 fn wire(plan: &Plan, random: &mut StdRng) -> Wire {
-    match random.random_range(0..3) {
+    // Where there is more than one server, nothing stands between.
+    let ways = if plan.has_one_redis() { 3 } else { 1 };
+    match random.random_range(0..ways) {
         0 => Wire::ListenerPostgres(random.random_range(1..=plan.listeners)),
         1 => Wire::ListenerRedis(random.random_range(1..=plan.listeners)),
         _ => Wire::EdgeRedis(random.random_range(1..=plan.edges)),
@@ -296,11 +335,11 @@ mod tests {
             let faults = schedule(&plan(arguments));
             Class::ALL.map(|class| faults.iter().any(|fault| fault.action.class() == class))
         };
-        assert_eq!(classes("--seconds 600"), [true; 8]);
+        assert_eq!(classes("--seconds 600 --redis cluster"), [true; 9]);
         assert_eq!(
             classes("--seconds 600 --faults kill,rolling"),
-            [true, false, false, false, false, false, false, true]
+            [true, false, false, false, false, false, false, false, true]
         );
-        assert_eq!(classes("--seconds 600 --no-faults"), [false; 8]);
+        assert_eq!(classes("--seconds 600 --no-faults"), [false; 9]);
     }
 }

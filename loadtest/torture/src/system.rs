@@ -10,14 +10,13 @@ use rowcast_cli::dev::folder::DevFolder;
 use rowcast_cli::dev::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
 use rowcast_cli::dev::say::Say;
 use rowcast_cli::token::Claims;
-use rowcast_sandbox::{
-    Connection, Folder, Link, Persistence, Postgres, Proxy, Redis, RedisOptions, Signal, bin, metric,
-};
+use rowcast_sandbox::{Connection, Folder, Link, Postgres, Proxy, Signal, bin, metric};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::plan::{Class, Plan};
+use crate::plan::{self, Class, Plan};
 use crate::standby::Standby;
+use crate::stores::Stores;
 use crate::writer::SCHEMA;
 
 /// For a process to be ready, on a machine that has much else to do.
@@ -39,7 +38,8 @@ pub(crate) struct Node {
     pub(crate) admin: String,
     /// Where an edge serves.
     pub(crate) listen: String,
-    pub(crate) to_redis: Proxy,
+    /// Where Redis is one server.
+    pub(crate) to_redis: Option<Proxy>,
     /// A listener's alone.
     pub(crate) to_postgres: Option<Proxy>,
     /// The same, where PostgreSQL has a standby: the two change their places with each fail-over.
@@ -52,7 +52,8 @@ pub(crate) struct System {
     pub(crate) postgres: Mutex<Postgres>,
     /// Commits wait for it. None where PostgreSQL never fails over.
     pub(crate) standby: Mutex<Option<Standby>>,
-    pub(crate) redis: Mutex<Redis>,
+    pub(crate) redis: Mutex<Stores>,
+    rooms: u16,
     /// For the application, without a proxy.
     pub(crate) database_url: String,
     folder: DevFolder,
@@ -70,12 +71,7 @@ impl System {
         // Checking a password costs a build without optimisation more than all else that it does to connect.
         let Database { postgres, url: database_url, listener_url } =
             database::start(&folder, None, say).await?;
-        let redis = Redis::start(RedisOptions {
-            folder: Some(folder.path().join("redis")),
-            persistence: Persistence::Snapshot,
-            ..RedisOptions::default()
-        })
-        .await?;
+        let redis = Stores::start(plan.redis, folder.path()).await?;
         Connection::open(&database_url).await?.batch_execute(SCHEMA).await.context("making the tables")?;
         let standby = match plan.wants(Class::Failover) {
             true => Some(Standby::start(&postgres, 1, folder.path(), None).await?),
@@ -86,22 +82,22 @@ impl System {
         let (listener, edge) = (bin("rowcast-listener")?, bin("rowcast-edge")?);
         let listeners = (1..=plan.listeners).map(async |number| {
             let to_postgres = Proxy::start(format!("127.0.0.1:{}", postgres.port()))?;
-            let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
+            let to_redis = to_redis(&redis)?;
             let to_standby =
                 standby_port.map(|port| Proxy::start(format!("127.0.0.1:{port}"))).transpose()?;
             let through = format!("@{}/", to_postgres.address());
             let database_url = &listener_url.replace(&format!("@127.0.0.1:{}/", postgres.port()), &through);
             let standby_port = to_standby.as_ref().map(Proxy::port);
             let database_url = &with_standby(database_url, to_postgres.port(), standby_port);
-            let redis_url = &format!("redis://{}", to_redis.address());
+            let redis_url = &url(&redis, to_redis.as_ref());
             let setting = ListenerSetting { database_url, redis_url };
             let process = Rowcast::listener(&folder, &listener, number, &setting).await?;
             let node = Node::new(format!("listener {number}"), process, to_redis, Some(to_postgres))?;
             anyhow::Ok(Node { to_standby, ..node })
         });
         let edges = (1..=plan.edges).map(async |number| {
-            let to_redis = Proxy::start(format!("127.0.0.1:{}", redis.port()))?;
-            let setting = EdgeSetting { redis_url: &format!("redis://{}", to_redis.address()), more: &DRAIN };
+            let to_redis = to_redis(&redis)?;
+            let setting = EdgeSetting { redis_url: &url(&redis, to_redis.as_ref()), more: &DRAIN };
             let process = Rowcast::edge(&folder, &edge, number, &setting).await?;
             Node::new(format!("edge {number}"), process, to_redis, None)
         });
@@ -112,6 +108,7 @@ impl System {
             postgres: Mutex::new(postgres),
             standby: Mutex::new(standby),
             redis: Mutex::new(redis),
+            rooms: plan.rooms,
             database_url,
             folder,
             own,
@@ -137,6 +134,11 @@ impl System {
             ..Claims::default()
         };
         claims.sign(&self.folder.secrets().jwt_secret, SystemTime::now())
+    }
+
+    /// The name of a room, by any number.
+    pub(crate) fn room(&self, number: u16) -> String {
+        plan::room(number % self.rooms)
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
@@ -171,7 +173,9 @@ impl System {
     /// Lets everything pass, and everyone run.
     pub(crate) fn heal(&self) {
         for node in self.nodes() {
-            node.to_redis.set(Link::Through);
+            if let Some(proxy) = &node.to_redis {
+                proxy.set(Link::Through);
+            }
             node.to_postgres.iter().chain(&node.to_standby).for_each(|proxy| proxy.set(Link::Through));
         }
     }
@@ -191,8 +195,21 @@ fn with_standby(url: &str, port: u16, standby: Option<u16>) -> String {
     format!("{both}?target_session_attrs=read-write")
 }
 
+fn to_redis(redis: &Stores) -> Result<Option<Proxy>> {
+    Ok(redis.port().map(|port| Proxy::start(format!("127.0.0.1:{port}"))).transpose()?)
+}
+
+fn url(redis: &Stores, through: Option<&Proxy>) -> String {
+    through.map_or_else(|| redis.url(), |proxy| format!("redis://{}", proxy.address()))
+}
+
 impl Node {
-    fn new(name: String, process: Rowcast, to_redis: Proxy, to_postgres: Option<Proxy>) -> Result<Self> {
+    fn new(
+        name: String,
+        process: Rowcast,
+        to_redis: Option<Proxy>,
+        to_postgres: Option<Proxy>,
+    ) -> Result<Self> {
         let (admin, listen) = (process.admin().to_owned(), process.listen().to_owned());
         Ok(Self {
             name,
