@@ -25,7 +25,7 @@ DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants mutants-protocol spike-socket fuzz deny sbom fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-compat test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants mutants-protocol spike-socket fuzz deny sbom fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test: setup ## Check format and lints, run all tests; the last line counts them
 
 test-clients: setup ## The part of `make test` that is about the clients: packages, contract, browser
 	@scripts/test.py --clients
+
+test-compat: setup ## This release's programs and clients beside those of the previous one (scripts/previous-release.txt)
+	@scripts/test.py --compat
 
 test-long: setup ## What takes longer: tests marked #[ignore] in release mode, Autobahn's suite, fuzzing
 	@scripts/test.py --long

@@ -6,7 +6,8 @@ failure. The exit status is 0 only when nothing failed and tests were executed. 
 
     scripts/test.py             what must hold before a change is taken
     scripts/test.py --clients   that part of it which is about the clients: packages, contract, browser
-    scripts/test.py --long      the tests marked #[ignore], in release mode; Autobahn's suite; fuzzing
+    scripts/test.py --compat    this release's programs and clients beside the previous release's
+    scripts/test.py --long      the tests marked #[ignore], in release mode; Autobahn's suite; fuzzing; the same beside the previous
 """
 
 import argparse
@@ -22,6 +23,15 @@ LINTER = {"RUSTC_WORKSPACE_WRAPPER": "clippy-driver", "CLIPPY_ARGS": "-D__CLIPPY
 
 CLIENTS = ROOT / "clients"
 PYTHON_TESTS = CLIENTS / "socketio-python"
+# Arguments of npm, minutes.
+NPM = {
+    "clients: install": (["ci"], 10),
+    "clients: build": (["run", "build", "--workspaces", "--if-present"], 5),
+    "clients: types": (["run", "check", "--workspaces", "--if-present"], 5),
+    "clients: packages": (["run", "package-check"], 5),
+}
+# What tests that need the previous release's programs have in their names.
+PREVIOUS = "previous_release"
 # Workspace, script, minutes. The last ones start the workspace's own binaries.
 UNIT_TESTS = [("client", "test", 5), ("react", "test", 5), ("react-18", "test", 5), ("demo", "test", 5)]
 SYSTEM_TESTS = [("client", "contract", 8), ("socketio", "system", 8)]
@@ -47,7 +57,7 @@ def lint_and_build(step):
     outcomes = run_check(step)
     if any(outcome.failed for outcome in outcomes):
         step.environment.clear()
-        outcomes += build_step().run(build_step())
+        outcomes += run_all([build_step()])
     return outcomes
 
 
@@ -67,8 +77,9 @@ def build_step():
 
 
 def long_steps():
-    # Ignored tests are long or heavy; one at a time, so that none disturbs another's figures.
-    run = ["cargo", "test", "--workspace", "--release", "--no-fail-fast", "--", "--ignored", "--test-threads=1"]
+    # Ignored tests are long or heavy; one at a time, so that none disturbs another's figures. What is beside the previous release
+    # is told where that is, and is left out where that is not to be had.
+    run = ["cargo", "test", "--workspace", "--release", "--no-fail-fast", "--", "--ignored", "--test-threads=1", "--skip", PREVIOUS]
     build = ["cargo", "build", "--workspace", "--release", "--bins"]
     return [
         Step("build", build, 30, run_check),
@@ -76,19 +87,52 @@ def long_steps():
         Step("fuzzing", ["cargo", "run", "--release", "-p", "rowcast-fuzzing", "--", "--seconds", "20"], 30, run_check),
         Step("cargo-fuzz's package", ["cargo", "check"], 15, run_check, ROOT / "fuzz", {"CARGO_TARGET_DIR": str(TARGET / "fuzz")}),
         Step("long tests", run, 180, run_cargo_tests),
+        *npm_steps(("clients: install", "clients: build")),
+        previous_step("release"),
     ]
+
+
+def compat_steps():
+    """Built as `make test` builds, so that what that has built is not built again."""
+    build = ["cargo", "build", "--workspace", "--all-targets"]
+    npm = npm_steps(("clients: install", "clients: build"))
+    return [Step("build", build, 30, run_check, environment=dict(LINTER)), *npm, previous_step("debug")]
+
+
+def previous_step(profile):
+    return Step("the previous release", ["scripts/previous.py", profile], 30, beside_the_previous)
+
+
+def beside_the_previous(step):
+    """Builds it, and runs what is run beside it; where it is not to be had, nothing is, and that is said."""
+    outcomes = run_optional_check(step)
+    if any(outcome.passed for outcome in outcomes):
+        outcomes += run_all(neighbour_steps(step.command[-1]))
+    return outcomes
+
+
+def neighbour_steps(profile):
+    previous = TARGET / "previous"
+    release, linter = (["--release"], {}) if profile == "release" else ([], LINTER)
+    command = ["cargo", "test", "--workspace", *release, "--test", "neighbours", "--", "--ignored", "--test-threads=1"]
+    surroundings = {**linter, "ROWCAST_PREVIOUS_BIN_DIR": str(previous / "bin")}
+    steps = [Step("beside the previous release", command, 30, run_cargo_tests, environment=surroundings)]
+    # All of it is the previous release's but the clients; and then one part alone, as scripts/previous.py has mixed them.
+    folders = [("all", previous / "bin"), *((part, previous / "mixed" / part) for part in ("edge", "listener", "schema"))]
+    steps += [vitest_step("client", "contract", 8, folder, f", previous {part}") for part, folder in folders]
+    steps += [vitest_step("socketio", "system", 8, folder, f", previous {part}") for part, folder in folders[:3]]
+    if python_missing() is None:
+        steps += [python_step(folder, f", previous {part}") for part, folder in folders[:2]]
+    return steps
 
 
 def client_checks():
     """What needs no server."""
-    npm = [
-        ("clients: install", ["ci"], 10),
-        ("clients: build", ["run", "build", "--workspaces", "--if-present"], 5),
-        ("clients: types", ["run", "check", "--workspaces", "--if-present"], 5),
-        ("clients: packages", ["run", "package-check"], 5),
-    ]
-    checks = [Step(name, ["npm", *command], minutes, run_check, CLIENTS) for name, command, minutes in npm]
-    return checks + [vitest_step(*suite) for suite in UNIT_TESTS]
+    return npm_steps(NPM) + [vitest_step(*suite) for suite in UNIT_TESTS]
+
+
+def npm_steps(names):
+    return [Step(name, ["npm", *NPM[name][0]], NPM[name][1], run_check, CLIENTS) for name in names]
 
 
 def system_tests():
@@ -97,11 +141,11 @@ def system_tests():
     return [vitest_step(*suite) for suite in suites] + ([python_step()] if python_missing() is None else [])
 
 
-def python_step():
+def python_step(programs=TARGET / "debug", which=""):
     # Without -B the folders of compiled modules would be taken for sources of the packages.
     command = ["python3", "-B", "-m", "unittest", "discover", "--verbose", "--start-directory", str(PYTHON_TESTS)]
-    surroundings = {"ROWCAST_BIN_DIR": str(TARGET / "debug"), "PYTHONPATH": str(TOOLS / "python-socketio")}
-    return Step(PYTHON_TESTS.name, command, 5, run_unittest, ROOT, surroundings)
+    surroundings = {"ROWCAST_BIN_DIR": str(programs), "PYTHONPATH": str(TOOLS / "python-socketio")}
+    return Step(f"{PYTHON_TESTS.name}{which}", command, 5, run_unittest, ROOT, surroundings)
 
 
 def python_missing():
@@ -110,14 +154,14 @@ def python_missing():
     return note.read_text().strip() if note.exists() else None
 
 
-def vitest_step(workspace, script, minutes):
+def vitest_step(workspace, script, minutes, programs=TARGET / "debug", which=""):
     report = TARGET / "reports" / f"{workspace}-{script}.json"
     reporters = ["--reporter=default", "--reporter=json", f"--outputFile.json={report}"]
     command = ["npm", "run", script, "--workspace", workspace, "--", *reporters]
-    surroundings = {"ROWCAST_BIN_DIR": str(TARGET / "debug")}
+    surroundings = {"ROWCAST_BIN_DIR": str(programs)}
     if (browser := TOOLS / "chromium.path").exists():
         surroundings["CHROMIUM"] = browser.read_text().strip()
-    return Step(f"{workspace} {script}", command, minutes, run_vitest, CLIENTS, surroundings, report)
+    return Step(f"{workspace} {script}{which}", command, minutes, run_vitest, CLIENTS, surroundings, report)
 
 
 def browser_missing():
@@ -145,29 +189,37 @@ def report(outcomes):
 
 def not_run(chosen):
     """What could not be run here, each with the reason, or None where it was."""
-    if chosen.long:
+    if chosen.long or chosen.compat:
         return []
     clients = [(f"{workspace} {script}", browser_missing()) for workspace, script, _ in BROWSER_TESTS]
     clients.append((PYTHON_TESTS.name, python_missing()))
     return clients + ([] if chosen.clients else [("dependencies", deny_missing())])
 
 
+def run_all(steps):
+    outcomes = []
+    for step in steps:
+        print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
+        outcomes += step.run(step)
+    return outcomes
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the tests marked #[ignore], Autobahn's suite, fuzzing")
+    parser.add_argument("--compat", action="store_true", help="beside the previous release's programs")
     parser.add_argument("--clients", action="store_true", help="the clients' checks and tests alone")
     chosen = parser.parse_args()
     if chosen.long:
         steps = long_steps()
+    elif chosen.compat:
+        steps = compat_steps()
     elif chosen.clients:
         steps = [build_step(), *client_checks(), *system_tests()]
     else:
         first, *others = cargo_steps()
         steps = [first, *client_checks(), *others, *system_tests()]
-    outcomes = []
-    for step in steps:
-        print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
-        outcomes += step.run(step)
+    outcomes = run_all(steps)
     outcomes += [Outcome(f"{what}: NOT RUN: {reason}", 0, 0, 0, skipped=1) for what, reason in not_run(chosen) if reason]
     return report(outcomes)
 

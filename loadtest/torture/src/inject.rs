@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rowcast_cli::dev::say::Say;
 use rowcast_sandbox::{Link, Postgres, Proxy, Signal};
 use tokio::task::JoinSet;
@@ -170,7 +170,7 @@ impl Injector {
                 let rooms: Vec<String> = (0..MOVED).map(|number| self.system.room(drawn + number)).collect();
                 self.system.redis.lock().await.move_slots(&rooms, drawn).await
             }
-            Action::Roll => self.roll().await,
+            Action::Roll => self.system.roll(self.say).await,
         }
     }
 
@@ -251,14 +251,6 @@ impl Injector {
             }
         };
         tokio::join!(standby::take_place(&mut postgres, &mut standby), follow).0
-    }
-
-    async fn roll(&self) -> Result<()> {
-        for node in self.system.nodes() {
-            let took = node.roll().await.with_context(|| format!("rolling {}", node.name))?;
-            self.say.line(&format!("{} was restarted; its end took {took:.1?}", node.name));
-        }
-        Ok(())
     }
 }
 

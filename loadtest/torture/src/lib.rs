@@ -10,6 +10,7 @@ mod clock;
 mod inject;
 mod journal;
 mod plan;
+mod release;
 mod report;
 mod run;
 mod schedule;
@@ -20,6 +21,7 @@ mod verdict;
 mod writer;
 
 pub use plan::{Class, Plan};
+pub use release::Release;
 pub use report::Report;
 pub use run::run;
 pub use schedule::{Action, Fault, schedule};

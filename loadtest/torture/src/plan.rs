@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::release::Release;
 use crate::stores::Topology;
 
 /// Runs all of Rowcast with real servers, writes rows and holds clients while faults are injected, and says whether every
@@ -54,6 +55,19 @@ pub struct Plan {
     /// Where data and logs live, and stay; a temporary folder that stays only after a broken promise, unless given.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Where `rowcast`, `rowcast-listener` and `rowcast-edge` of the release before this one are (`make test-compat` builds
+    /// them). With it, a rolling restart is an upgrade, which migrates first, or the way back from it, in turn.
+    #[arg(long, value_name = "DIR")]
+    pub previous: Option<PathBuf>,
+    /// Whose programs the listeners are of when it begins.
+    #[arg(long, value_enum, default_value_t = Release::This, requires = "previous")]
+    pub listeners_of: Release,
+    /// Whose programs the edges are of when it begins.
+    #[arg(long, value_enum, default_value_t = Release::This, requires = "previous")]
+    pub edges_of: Release,
+    /// Who makes the schema; `both` is the release before this one, and then this one.
+    #[arg(long, value_enum, default_value_t = Release::This, requires = "previous")]
+    pub schema_of: Release,
     /// How long everyone may take to catch up after the last fault.
     #[arg(long, value_name = "SECONDS", default_value_t = 90)]
     pub catch_up: u64,
@@ -86,7 +100,7 @@ pub enum Class {
     Failover,
     /// Slots of a Cluster go from one master to another, with all that is in them: nothing is lost, and no resync is allowed.
     Slots,
-    /// All listeners and edges, one after the other, are asked to end and started again.
+    /// All listeners and edges, one after the other, are asked to end and started again, with --previous as the other release.
     Rolling,
 }
 
@@ -124,6 +138,13 @@ impl Plan {
     /// Whether Redis is one server, between which and everybody else there are proxies.
     pub(crate) fn has_one_redis(&self) -> bool {
         self.redis == Topology::One
+    }
+
+    /// Which release a rolling restart leads to, if it changes that: `rolled` others came before it.
+    pub(crate) fn rolls_to(&self, rolled: usize) -> Option<Release> {
+        self.previous.as_ref()?;
+        let upgrade = self.listeners_of != Release::This || self.edges_of != Release::This;
+        Some(if upgrade == rolled.is_multiple_of(2) { Release::This } else { Release::Previous })
     }
 
     /// A room's name.

@@ -88,6 +88,11 @@ impl Report {
         self.failed_in_a_row
     }
 
+    /// How often the lead went to another listener after a fault of the leader.
+    pub fn take_overs(&self) -> usize {
+        self.take_overs.len()
+    }
+
     /// Faults that were injected.
     pub fn faults(&self) -> usize {
         self.happened.len()

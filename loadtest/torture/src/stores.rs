@@ -30,7 +30,7 @@ pub enum Topology {
 
 /// The servers.
 pub(crate) enum Stores {
-    One(Redis),
+    One(Box<Redis>),
     Sentinel(RedisSentinels),
     Cluster(RedisCluster),
 }
@@ -39,14 +39,14 @@ impl Stores {
     pub(crate) async fn start(topology: Topology, folder: &Path) -> Result<Self> {
         let kept = RedisOptions { persistence: Persistence::AppendOnly, ..RedisOptions::default() };
         Ok(match topology {
-            Topology::One => Self::One(
-                Redis::start(RedisOptions {
+            Topology::One => {
+                let options = RedisOptions {
                     folder: Some(folder.join("redis")),
                     persistence: Persistence::Snapshot,
                     ..RedisOptions::default()
-                })
-                .await?,
-            ),
+                };
+                Self::One(Box::new(Redis::start(options).await?))
+            }
             Topology::Sentinel => {
                 let options = SentinelOptions { redis: kept, ..SentinelOptions::default() };
                 Self::Sentinel(RedisSentinels::start(options).await?)
@@ -78,7 +78,7 @@ impl Stores {
     /// The server that holds a room.
     pub(crate) async fn holder(&self, room: &str) -> Result<&Redis> {
         Ok(match self {
-            Self::One(redis) => redis,
+            Self::One(redis) => &**redis,
             Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
             Self::Cluster(redis) => &redis.nodes()[redis.holder(slot(redis, room).await?).await?],
         })
@@ -95,7 +95,7 @@ impl Stores {
     /// A master, drawn by a number, forgets everything; its replica with it.
     pub(crate) async fn flush(&self, drawn: u16) -> Result<()> {
         let master = match self {
-            Self::One(redis) => redis,
+            Self::One(redis) => &**redis,
             Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
             Self::Cluster(redis) => &redis.nodes()[nth_master(redis, drawn).await?],
         };
@@ -105,7 +105,7 @@ impl Stores {
     /// A master stops for so long.
     pub(crate) async fn stop(&self, drawn: u16, time: Duration) -> Result<()> {
         let master = match self {
-            Self::One(redis) => redis,
+            Self::One(redis) => &**redis,
             Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
             Self::Cluster(redis) => &redis.nodes()[nth_master(redis, drawn).await?],
         };

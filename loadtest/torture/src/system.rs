@@ -1,20 +1,22 @@
 //! The processes under torture, started as `rowcast dev` starts them, with a proxy in each of their links.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
-use rowcast_cli::dev::database::{self, Database};
+use rowcast_cli::dev::database::Database;
 use rowcast_cli::dev::folder::DevFolder;
 use rowcast_cli::dev::rowcast::{EdgeSetting, ListenerSetting, Rowcast};
 use rowcast_cli::dev::say::Say;
 use rowcast_cli::token::Claims;
-use rowcast_sandbox::{Connection, Folder, Link, Postgres, Proxy, Signal, bin, metric};
+use rowcast_sandbox::{Connection, Folder, Link, Postgres, Proxy, Signal, metric};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::plan::{self, Class, Plan};
+use crate::release::Programs;
 use crate::standby::Standby;
 use crate::stores::Stores;
 use crate::writer::SCHEMA;
@@ -56,6 +58,9 @@ pub(crate) struct System {
     rooms: u16,
     /// For the application, without a proxy.
     pub(crate) database_url: String,
+    pub(crate) plan: Plan,
+    pub(crate) programs: Programs,
+    pub(crate) rolled: AtomicUsize,
     folder: DevFolder,
     /// Last: removed when all have gone.
     own: Option<Folder>,
@@ -68,9 +73,9 @@ impl System {
         let path: PathBuf =
             plan.dir.clone().or(own.as_ref().map(|own| own.path().to_owned())).context("one of both")?;
         let folder = DevFolder::open(Some(&path), say)?;
-        // Checking a password costs a build without optimisation more than all else that it does to connect.
+        let programs = Programs::new(plan.previous.clone());
         let Database { postgres, url: database_url, listener_url } =
-            database::start(&folder, None, say).await?;
+            programs.database(plan.schema_of, &folder, say).await?;
         let redis = Stores::start(plan.redis, folder.path()).await?;
         Connection::open(&database_url).await?.batch_execute(SCHEMA).await.context("making the tables")?;
         let standby = match plan.wants(Class::Failover) {
@@ -79,7 +84,6 @@ impl System {
         };
         let standby_port = standby.as_ref().map(|standby| standby.server.port());
         let database_url = with_standby(&database_url, postgres.port(), standby_port);
-        let (listener, edge) = (bin("rowcast-listener")?, bin("rowcast-edge")?);
         let listeners = (1..=plan.listeners).map(async |number| {
             let to_postgres = Proxy::start(format!("127.0.0.1:{}", postgres.port()))?;
             let to_redis = to_redis(&redis)?;
@@ -91,14 +95,16 @@ impl System {
             let database_url = &with_standby(database_url, to_postgres.port(), standby_port);
             let redis_url = &url(&redis, to_redis.as_ref());
             let setting = ListenerSetting { database_url, redis_url };
-            let process = Rowcast::listener(&folder, &listener, number, &setting).await?;
+            let program = programs.find("rowcast-listener", plan.listeners_of.of(number))?;
+            let process = Rowcast::listener(&folder, &program, number, &setting).await?;
             let node = Node::new(format!("listener {number}"), process, to_redis, Some(to_postgres))?;
             anyhow::Ok(Node { to_standby, ..node })
         });
         let edges = (1..=plan.edges).map(async |number| {
             let to_redis = to_redis(&redis)?;
             let setting = EdgeSetting { redis_url: &url(&redis, to_redis.as_ref()), more: &DRAIN };
-            let process = Rowcast::edge(&folder, &edge, number, &setting).await?;
+            let program = programs.find("rowcast-edge", plan.edges_of.of(number))?;
+            let process = Rowcast::edge(&folder, &program, number, &setting).await?;
             Node::new(format!("edge {number}"), process, to_redis, None)
         });
         let (listeners, edges) = tokio::try_join!(try_join_all(listeners), try_join_all(edges))?;
@@ -110,6 +116,9 @@ impl System {
             redis: Mutex::new(redis),
             rooms: plan.rooms,
             database_url,
+            plan: plan.clone(),
+            programs,
+            rolled: AtomicUsize::new(0),
             folder,
             own,
         };
@@ -222,6 +231,10 @@ impl Node {
         })
     }
 
+    pub(crate) fn is_listener(&self) -> bool {
+        self.to_postgres.is_some()
+    }
+
     /// Whether this listener says that it leads. One that is stopped says nothing.
     pub(crate) async fn leads(&self) -> bool {
         let leads = metric(&self.admin, "rowcast_listener_leader", "");
@@ -248,8 +261,8 @@ impl Node {
         process.process().signal(Signal::CONT)
     }
 
-    /// Asked to end, waited for, started again, waited for. How long the end took.
-    pub(crate) async fn roll(&self) -> Result<Duration> {
+    /// Asked to end, waited for, started again, with another program if one is given, waited for. How long the end took.
+    pub(crate) async fn roll(&self, program: Option<&Path>) -> Result<Duration> {
         let mut process = self.process.lock().await;
         let asked = Instant::now();
         let status = process.process().stop(Signal::TERM, GOODBYE).await?;
@@ -258,6 +271,9 @@ impl Node {
             process.process().failure(format!("{} ended with {status}", self.name))
         );
         let took = asked.elapsed();
+        if let Some(program) = program {
+            process.replace(program);
+        }
         process.restart()?;
         process.wait_ready(READY).await?;
         Ok(took)

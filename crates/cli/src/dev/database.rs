@@ -30,6 +30,25 @@ pub struct Database {
 /// # Errors
 /// When one of these fails.
 pub async fn start(folder: &DevFolder, password: Option<&str>, say: Say) -> anyhow::Result<Database> {
+    start_with(folder, password, say, async |url| {
+        let report = migrate(&url).await?;
+        let (version, applied) = (report.version, report.applied.len());
+        say.line(&format!("the schema is at version {version} ({applied} migrations applied)"));
+        Ok(())
+    })
+    .await
+}
+
+/// The same, with something else that migrates the database whose address it is given.
+///
+/// # Errors
+/// When one of these fails.
+pub async fn start_with(
+    folder: &DevFolder,
+    password: Option<&str>,
+    say: Say,
+    migrate: impl AsyncFnOnce(String) -> anyhow::Result<()>,
+) -> anyhow::Result<Database> {
     let place = folder.path().join("postgres");
     if !place.join("data").exists() {
         say.line("making PostgreSQL's data folder");
@@ -44,12 +63,7 @@ pub async fn start(folder: &DevFolder, password: Option<&str>, say: Say) -> anyh
     say.line(&format!("PostgreSQL answers on 127.0.0.1:{}", postgres.port()));
     make_roles(&postgres, password).await.context("making roles and database")?;
     let url = postgres.url_with(OWNER, password, DATABASE);
-    let report = migrate(&url).await.context("migrating")?;
-    say.line(&format!(
-        "the schema is at version {} ({} migrations applied)",
-        report.version,
-        report.applied.len()
-    ));
+    migrate(url.clone()).await.context("migrating")?;
     let grant = format!("GRANT rowcast_listener TO {LISTENER}");
     postgres
         .connect(DATABASE)

@@ -117,6 +117,11 @@ impl Rowcast {
         Ok(())
     }
 
+    /// From the next start on, this program is started, of another release: with the same settings, on the same ports.
+    pub fn replace(&mut self, program: &Path) {
+        self.launch = self.launch.clone().program(program);
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process
