@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,30 +58,93 @@ def environment(more):
     return {**kept, "PATH": path, "RUST_BACKTRACE": "1", "CARGO_TERM_COLOR": "never", **more}
 
 
+class Lane(threading.local):
+    """What a thread that is not the first has to say is kept until the first has said its own."""
+
+    kept = None
+
+
+LANE = Lane()
+# What runs now, of all lanes.
+CHILDREN = set()
+INTERRUPTED = threading.Event()
+
+
+def say(text):
+    if LANE.kept is None:
+        print(text, end="", flush=True)
+    else:
+        LANE.kept.append(text)
+
+
+def run_all(steps):
+    """One step after the other."""
+    outcomes = []
+    for step in steps:
+        if INTERRUPTED.is_set():
+            break
+        say(f"\n== {step.name}: {' '.join(step.command)}\n")
+        outcomes += step.run(step)
+    return outcomes
+
+
+def run_beside(steps, others):
+    """Two lanes, where neither keeps the machine busy by itself. What the second says comes behind what the first does."""
+
+    def second():
+        LANE.kept = kept
+        return run_all(others)
+
+    kept = []
+    with ThreadPoolExecutor(max_workers=1) as lane:
+        beside = lane.submit(second)
+        try:
+            outcomes = run_all(steps)
+            outcomes += beside.result()
+        except BaseException:
+            INTERRUPTED.set()
+            for child in list(CHILDREN):
+                end_group(child)
+            raise
+        finally:
+            say("".join(kept))
+    return outcomes
+
+
+def end_group(child):
+    """Servers die with the test that started them, which is in its group."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def stream(step):
     """Runs a step, passing its output on. Yields its lines, then its exit status (None: it was too slow)."""
     child = subprocess.Popen(
         step.command, cwd=step.folder, env=environment(step.environment), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )
+    CHILDREN.add(child)
     too_slow = threading.Event()
 
     def end():
         too_slow.set()
-        os.killpg(child.pid, signal.SIGKILL)
+        end_group(child)
 
     timer = threading.Timer(step.minutes * 60, end)
     timer.start()
     try:
         for line in child.stdout:
-            print(line, end="", flush=True)
+            say(line)
             yield COLOUR.sub("", line.rstrip("\n"))
         status = child.wait()
     except BaseException:
-        # An interrupted run leaves nothing behind; servers die with the test that started them.
-        os.killpg(child.pid, signal.SIGKILL)
+        # An interrupted run leaves nothing behind.
+        end_group(child)
         raise
     finally:
+        CHILDREN.discard(child)
         timer.cancel()
     yield None if too_slow.is_set() else status
 
@@ -145,7 +209,7 @@ def run_vitest(step):
     try:
         files = json.loads(step.report.read_text())["testResults"]
     except (OSError, ValueError, KeyError) as error:
-        print(f"{step.name}: no report ({error})", flush=True)
+        say(f"{step.name}: no report ({error})\n")
         files = []
     outcomes = with_status(step, status, [file_outcome(step, file) for file in files], begun)
     if not any(outcome.passed + outcome.failed for outcome in outcomes):

@@ -14,7 +14,8 @@ import argparse
 import shutil
 import sys
 
-from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_cargo_tests, run_check, run_optional_check, run_unittest, run_vitest
+from suites import ROOT, TARGET, TOOLS, Outcome, Step, run_all, run_beside, run_cargo_tests, run_check, run_optional_check
+from suites import run_unittest, run_vitest
 
 # What `cargo clippy` sets before it runs `cargo check`. The same before `cargo build` makes clippy, which is the compiler with more
 # lints, compile the workspace's own code: everything is read once, and what is not the workspace's is built once, where a check
@@ -38,18 +39,21 @@ SYSTEM_TESTS = [("client", "contract", 8), ("socketio", "system", 8)]
 BROWSER_TESTS = [("e2e", "e2e", 12), ("socketio", "browser", 4)]
 
 
-def cargo_steps():
-    """What is run of the workspace, in this order: what fails fast comes first."""
+def run_everything():
+    """What fails fast comes first. Packages are brought and checked while the compiler runs; tests of the workspace, which watch
+    the clock, have the machine for themselves."""
     # Both steps see the same: cargo builds anew what another compiler, or the same with other settings, has built.
     linter = dict(LINTER)
-    return [
-        Step("format", ["cargo", "fmt", "--all", "--check"], 2, run_check),
+    before = [
         # Tests and programs together: what tests alone depend on gives features to what programs depend on too, so that apart
         # from each other most of the workspace is built twice.
         Step("lints and build", ["cargo", "build", "--workspace", "--all-targets"], 30, lint_and_build, environment=linter),
         *dependency_checks(),
-        Step("tests", ["cargo", "test", "--workspace", "--no-fail-fast"], 20, run_cargo_tests, environment=linter),
     ]
+    tests = Step("tests", ["cargo", "test", "--workspace", "--no-fail-fast"], 20, run_cargo_tests, environment=linter)
+    outcomes = run_all([Step("format", ["cargo", "fmt", "--all", "--check"], 2, run_check)])
+    outcomes += run_beside(before, client_checks())
+    return outcomes + run_all([tests]) + run_system_tests()
 
 
 def lint_and_build(step):
@@ -135,10 +139,12 @@ def npm_steps(names):
     return [Step(name, ["npm", *NPM[name][0]], NPM[name][1], run_check, CLIENTS) for name in names]
 
 
-def system_tests():
-    """The clients, ours and the stock ones of Socket.IO, against the real edges; in a real browser too, where there is one."""
-    suites = SYSTEM_TESTS + (BROWSER_TESTS if browser_missing() is None else [])
-    return [vitest_step(*suite) for suite in suites] + ([python_step()] if python_missing() is None else [])
+def run_system_tests():
+    """The clients, ours and the stock ones of Socket.IO, against the real edges; in a real browser too, where there is one. Each
+    suite has servers of its own, and waits most of the time."""
+    suites = [vitest_step(*suite) for suite in SYSTEM_TESTS] + ([python_step()] if python_missing() is None else [])
+    in_browser = [vitest_step(*suite) for suite in BROWSER_TESTS] if browser_missing() is None else []
+    return run_beside(suites, in_browser)
 
 
 def python_step(programs=TARGET / "debug", which=""):
@@ -196,14 +202,6 @@ def not_run(chosen):
     return clients + ([] if chosen.clients else [("dependencies", deny_missing())])
 
 
-def run_all(steps):
-    outcomes = []
-    for step in steps:
-        print(f"\n== {step.name}: {' '.join(step.command)}", flush=True)
-        outcomes += step.run(step)
-    return outcomes
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="the tests marked #[ignore], Autobahn's suite, fuzzing")
@@ -211,15 +209,13 @@ def main():
     parser.add_argument("--clients", action="store_true", help="the clients' checks and tests alone")
     chosen = parser.parse_args()
     if chosen.long:
-        steps = long_steps()
+        outcomes = run_all(long_steps())
     elif chosen.compat:
-        steps = compat_steps()
+        outcomes = run_all(compat_steps())
     elif chosen.clients:
-        steps = [build_step(), *client_checks(), *system_tests()]
+        outcomes = run_all([build_step(), *client_checks()]) + run_system_tests()
     else:
-        first, *others = cargo_steps()
-        steps = [first, *client_checks(), *others, *system_tests()]
-    outcomes = run_all(steps)
+        outcomes = run_everything()
     outcomes += [Outcome(f"{what}: NOT RUN: {reason}", 0, 0, 0, skipped=1) for what, reason in not_run(chosen) if reason]
     return report(outcomes)
 

@@ -11,6 +11,9 @@ withEach((stock) => {
   it("is told its room, fetches, and hears each row as emit(type, payload)", async () => {
     const room = here.room("first");
     await here.insert(room, "before it came");
+    // Else the listener may come to it after the client has come, which then hears it.
+    const waiting = "SELECT FROM rowcast.outbox WHERE room = $1";
+    await until("it is published", async () => (await here.rowcast.database.query(waiting, [room])).rowCount === 0);
     const listener = await here.listen(stock, room).live();
     await until("it is told to fetch", () => listener.resyncs().length === 1);
     await here.insert(room, "one");
