@@ -111,20 +111,21 @@ impl Subscriptions {
         }
     }
 
-    /// Whether the connection still carries anything: a half-open one shows only here.
+    /// Whether the connection still carries anything: a half-open one shows only here. A refusal is carried too: a server
+    /// that can not save itself (MISCONF) refuses even this.
     ///
     /// # Errors
     /// It does not.
     pub async fn ping(&mut self) -> Result<(), BusError> {
-        match &mut self.way {
-            Way::Plain(sink) => within(self.limit, sink.ping::<()>()).await,
-            Way::Sharded(connection) => {
-                let pong: Value = within(self.limit, redis::cmd("PING").query_async(connection)).await?;
-                match pong {
-                    Value::SimpleString(_) => Ok(()),
-                    _ => Err(unexpected("PING")),
-                }
-            }
+        let pong: Result<Value, BusError> = match &mut self.way {
+            Way::Plain(sink) => within(self.limit, sink.ping()).await,
+            Way::Sharded(connection) => within(self.limit, redis::cmd("PING").query_async(connection)).await,
+        };
+        match (pong, &self.way) {
+            (Err(BusError::Refused(_)), _) | (Ok(_), Way::Plain(_)) => Ok(()),
+            (Ok(Value::SimpleString(_)), Way::Sharded(_)) => Ok(()),
+            (Ok(_), Way::Sharded(_)) => Err(unexpected("PING")),
+            (Err(error), _) => Err(error),
         }
     }
 }

@@ -240,6 +240,36 @@ async fn each_server_refuses_by_its_code_while_it_is_full_or_a_replica_and_chang
 }
 
 #[tokio::test]
+async fn a_server_that_can_not_save_itself_refuses_by_its_code_and_keeps_its_readers_and_subscribers()
+-> Result<()> {
+    on_each(async |bench| {
+        let (mut subscriptions, mut messages) = subscribe(&bench.config).await?;
+        subscriptions.add(&[bench.config.keys.events(&room())]).await?;
+        assert_eq!(bench.run(create(1, STREAM, None)).await?, Reply::Done);
+        next(&mut messages).await?;
+        // A folder has the name that the snapshot is to get.
+        let blocked = bench.redis.folder().join("dump.rdb");
+        std::fs::create_dir(&blocked)?;
+        bench.tell(&["CONFIG", "SET", "save", "3600 1"]).await?;
+        bench.tell(&["BGSAVE"]).await?;
+        while bench.link.identity().await?.info.contains("rdb_last_bgsave_status:ok") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let refusal = bench.refused(append(1, 1)).await?;
+        assert_eq!(refusal.label(), "MISCONF", "{refusal:?}");
+        subscriptions.ping().await?;
+        bench.read.ping().await?;
+        assert_eq!(bench.offsets().await?, [1]);
+        std::fs::remove_dir(&blocked)?;
+        bench.tell(&["SAVE"]).await?;
+        assert_eq!(bench.run(append(1, 1)).await?, Reply::Done);
+        assert_eq!(next(&mut messages).await?.1, record(STREAM, 2));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn each_server_has_another_run_id_after_a_restart_and_what_it_kept() -> Result<()> {
     on_each(async |bench| {
         let first = bench.link.identity().await?;
