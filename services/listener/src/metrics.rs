@@ -1,5 +1,8 @@
 //! What the listener counts and says. Where something is both, it is one call.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use rowcast_bus::{BusError, Refusal, Server};
 use rowcast_process::metrics::{LATENCY_BUCKETS, Metrics, MetricsError};
 use rowcast_process::prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
@@ -10,6 +13,9 @@ use crate::drift::DriftMetrics;
 use crate::plain::PlainMetrics;
 use crate::redis_advice::RedisAdvice;
 use crate::term::Lost;
+
+/// While Redis goes on refusing for the same reason, that is said so often.
+const SAID_AGAIN: Duration = Duration::from_secs(5);
 
 /// The listener's metrics.
 pub(crate) struct ListenerMetrics {
@@ -39,6 +45,8 @@ pub(crate) struct ListenerMetrics {
     take_overs: IntCounter,
     terms_lost: IntCounterVec,
     refusals: IntCounterVec,
+    /// The last code that the log has, and since when.
+    refusal_said: Mutex<Option<(&'static str, Instant)>>,
     redis_lost: IntCounter,
     dead_letters: IntCounterVec,
     generations: IntCounter,
@@ -115,6 +123,7 @@ impl ListenerMetrics {
                 "Commands that Redis refused.",
                 &["code"],
             )?,
+            refusal_said: Mutex::default(),
             redis_lost: on.counter("rowcast_listener_redis_lost_total", "Redis lost, or not reached.")?,
             dead_letters: on.counter_vec(
                 "rowcast_listener_dead_letters_total",
@@ -154,12 +163,17 @@ impl ListenerMetrics {
         }
     }
 
-    /// Redis refused commands of a batch.
+    /// Redis refused commands of a batch. They are tried again many times a second, which is not worth a line each.
     pub fn on_refused(&self, refused: &[Refusal]) {
         for refusal in refused {
             self.refusals.with_label_values(&[refusal.label()]).inc();
         }
-        if let Some(first) = refused.first() {
+        let Some(first) = refused.first() else { return };
+        let now = Instant::now();
+        let mut said = self.refusal_said.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = |(code, at): (&str, Instant)| code != first.label() || now - at >= SAID_AGAIN;
+        if said.is_none_or(again) {
+            *said = Some((first.label(), now));
             tracing::warn!(code = first.label(), commands = refused.len(), "Redis refuses: {first}");
         }
     }
