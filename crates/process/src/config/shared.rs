@@ -151,8 +151,9 @@ pub struct RedisTlsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `ROWCAST_REDIS__URL`: Redis's URL, `redis://127.0.0.1:6379` by default. `rediss://` speaks TLS, and always proves that the
-    /// server is the one that is named.
+    /// `ROWCAST_REDIS__URL`: Redis's URL, `redis://127.0.0.1:6379` by default. `redis+sentinel://s1:26379,s2:26379/name` asks Sentinels
+    /// for the master of that name, `redis+cluster://n1:6379,n2:6379` finds a Cluster; docs/topologies.md has them all. `rediss://`,
+    /// `rediss+sentinel://` and `rediss+cluster://` speak TLS, and always prove that the server is the one that is named.
     pub url: SecretUrl,
     /// TLS to Redis, for `rediss://`.
     pub tls: RedisTlsConfig,
