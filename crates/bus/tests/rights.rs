@@ -143,6 +143,8 @@ async fn carry_out(url: &str) -> Result<()> {
             "state"
         );
         read.ping().await?;
+        // The leader reads too.
+        ReadLink::connect_to(&listeners, server).await?.last_heartbeat().await?;
         // An edge's password is not enough to publish.
         let forged = PublishLink::connect_to(&edges, server, retention).await;
         ensure!(
