@@ -98,6 +98,8 @@ pub enum Reply {
     TooLate,
     /// Another database has its history here; nothing was changed.
     Foreign(String),
+    /// The same database has its history here on this later timeline; nothing was changed.
+    Replaced(i64),
     /// Redis can not do it now; nothing was changed.
     Refused(Refusal),
 }
@@ -141,8 +143,10 @@ pub struct Claim<'a> {
     pub found: Option<Epoch>,
     /// The database that it reads.
     pub origin: &'a str,
-    /// Another database whose place it takes.
+    /// Another database whose place it takes; or itself, on a timeline that is not the latest.
     pub replaces: &'a str,
+    /// PostgreSQL's timeline: the later one of two primaries counts.
+    pub timeline: i64,
 }
 
 /// The leader's connection to one Redis.
@@ -252,7 +256,8 @@ impl PublishLink {
             .arg(claim.epoch.0)
             .arg(found)
             .arg(claim.origin)
-            .arg(claim.replaces);
+            .arg(claim.replaces)
+            .arg(claim.timeline);
         let values = self.connection.send_packed_commands(&pipeline, 0, 1).await.map_err(BusError::Link)?;
         scripted(values.into_iter().next().unwrap_or(Value::Nil))
     }
@@ -425,6 +430,10 @@ fn scripted(value: Value) -> Result<Reply, BusError> {
         Some(Value::Int(4)) => {
             let origin = items.get(1).and_then(text);
             origin.map(|origin| Reply::Foreign(origin.to_owned())).ok_or_else(|| unexpected(&value))
+        }
+        Some(Value::Int(5)) => {
+            let timeline = items.get(1).and_then(text).and_then(|text| text.parse().ok());
+            timeline.map(Reply::Replaced).ok_or_else(|| unexpected(&value))
         }
         _ => Err(unexpected(&value)),
     }

@@ -103,7 +103,7 @@ async fn carry_out(url: &str) -> Result<()> {
         let mut link = PublishLink::connect_to(&listeners, server, retention).await?;
         let found = link.identity().await?;
         ensure!(found.role == "master" && found.claimed.is_none(), "{}", found.role);
-        let claim = Claim { epoch: Epoch(1), found: None, origin: "1/2", replaces: "" };
+        let claim = Claim { epoch: Epoch(1), found: None, origin: "1/2", replaces: "", timeline: 1 };
         ensure!(link.claim(claim).await? == Reply::Done, "the claim");
         let beat = Heartbeat {
             epoch: 1,

@@ -17,7 +17,7 @@ const STREAM: StreamId = StreamId(0xa1);
 const OTHER: StreamId = StreamId(0xb2);
 
 fn claim(epoch: u64, found: Option<Epoch>) -> Claim<'static> {
-    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "" }
+    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "", timeline: 1 }
 }
 
 async fn message(messages: &mut Subscription) -> Message {
@@ -174,9 +174,22 @@ async fn a_claim_stands_until_it_is_flushed_or_a_newer_leader_comes() -> Result<
     assert_eq!(bench.link.claim(claim(10, Some(Epoch(3)))).await?, Reply::Done);
     assert_eq!(bench.link.claim(claim(3, Some(Epoch(10)))).await?, Reply::Fenced(Epoch(10)));
     assert_eq!(bench.run(Command::Check(Epoch(3))).await?, Reply::Fenced(Epoch(10)));
-    let copy = Claim { origin: "1/3", ..claim(11, Some(Epoch(10))) };
+    let promoted = Claim { timeline: 3, ..claim(10, Some(Epoch(10))) };
+    assert_eq!(bench.link.claim(promoted).await?, Reply::Done);
+    let old = claim(11, Some(Epoch(10)));
+    assert_eq!(
+        bench.link.claim(old).await?,
+        Reply::Replaced(3),
+        "it was not stopped when another was promoted"
+    );
+    assert_eq!(
+        bench.link.claim(Claim { replaces: "1/2", ..old }).await?,
+        Reply::Done,
+        "it is wanted all the same"
+    );
+    let copy = Claim { origin: "1/3", ..claim(12, Some(Epoch(11))) };
     assert_eq!(bench.link.claim(copy).await?, Reply::Foreign("1/2".to_owned()), "another database's");
-    assert_eq!(bench.link.identity().await?.claimed, Some(Epoch(10)));
+    assert_eq!(bench.link.identity().await?.claimed, Some(Epoch(11)));
     let successor = Claim { replaces: "1/2", ..copy };
     assert_eq!(bench.link.claim(successor).await?, Reply::Done);
     assert_eq!(bench.link.identity().await?.origin.as_deref(), Some("1/3"));

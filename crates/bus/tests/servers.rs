@@ -123,7 +123,7 @@ fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
 }
 
 fn claim(epoch: u64, found: Option<Epoch>) -> Claim<'static> {
-    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "" }
+    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "", timeline: 1 }
 }
 
 fn mirror(epoch: u64, version: u64) -> Command {

@@ -52,6 +52,17 @@ pub enum StoreError {
     /// A primary that takes no writes: it was fenced, or the role or the database is set so.
     #[error("this PostgreSQL takes no writes: {0}. Rowcast needs a primary that does")]
     ReadOnly(String),
+    /// A primary that nobody stopped when a standby of it was promoted, or one that was restored from before that.
+    #[error(
+        "this PostgreSQL was replaced: it is on timeline {own} of its cluster, and there is a primary, or was a leader, on \
+         timeline {newer}. Stop it, or make it a standby of that one"
+    )]
+    Replaced {
+        /// Its own.
+        own: i64,
+        /// The later one.
+        newer: i64,
+    },
     /// Sessions that belong together came to different servers.
     #[error(
         "two sessions of one address came to two servers, as behind a proxy while PostgreSQL fails over: both are given up"
@@ -117,6 +128,7 @@ impl StoreError {
             }
             Self::ReadOnly(_) => "read_only",
             Self::OtherServer => "other_server",
+            Self::Replaced { .. } => "replaced",
             Self::Postgres(error) if error.code().is_some() => "refused",
             Self::Postgres(_) | Self::Ended(_) => "connection",
             Self::Pooler(_) => "pooler",

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use crate::StoreError;
 use crate::address::{Address, Wanted};
-use crate::session::{Needs, Reached, Session, SessionOptions};
+use crate::session::{Lineage, Needs, Reached, Session, SessionOptions};
 
 /// A server, as an address names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,11 +185,14 @@ async fn reach(
         };
         let opening = async {
             let session = Session::at(&reached, options, limit).await?;
-            let role = session.role().await?;
-            Ok((session, role))
+            let fault = match session.role().await?.fault(options.needs, address.wanted) {
+                None => replaced(&session, options).await?,
+                fault => fault,
+            };
+            Ok((session, fault))
         };
         match timeout(limit, opening).await.unwrap_or(Err(StoreError::ConnectTimeout(limit))) {
-            Ok((session, role)) => match role.fault(options.needs, address.wanted) {
+            Ok((session, fault)) => match fault {
                 None => return Ok((session, None)),
                 Some(fault) => {
                     unfit.get_or_insert((session, Some(fault)));
@@ -203,6 +206,29 @@ async fn reach(
         StoreError::Unresolved(server.to_string(), none)
     };
     unfit.ok_or_else(|| failed.unwrap_or_else(nowhere))
+}
+
+async fn replaced(session: &Session, options: &SessionOptions) -> Result<Option<StoreError>, StoreError> {
+    let Some(newest) = &options.not_before else { return Ok(None) };
+    let own = session.lineage().await?;
+    let error = StoreError::Replaced { own: own.timeline, newer: newest.timeline };
+    Ok(own.is_before(newest).then_some(error))
+}
+
+/// Looks at all of an address's servers, where there are several: whether one of them is a primary that has replaced this one.
+/// libpq takes the first that takes writes; where an old primary was not stopped, that is the wrong one.
+pub async fn newer_primary(url: &str, options: &SessionOptions, own: &Lineage) -> Option<Lineage> {
+    let address = Address::parse(url).ok()?;
+    let servers = Server::all(&address.config).ok().filter(|servers| servers.len() > 1)?;
+    let limit = address.config.get_connect_timeout().copied().unwrap_or(options.connect_timeout);
+    let look = async |server: &Server| {
+        let Ok((session, None)) = reach(&address, server, options, limit).await else { return None };
+        let lineage = session.lineage().await.ok();
+        session.close().await;
+        lineage.filter(|lineage| own.is_before(lineage))
+    };
+    let found = futures_util::future::join_all(servers.iter().map(look)).await;
+    found.into_iter().flatten().max_by_key(|lineage| lineage.timeline)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub use cleaner::{Backlog, Cleaner, RowKey};
 pub use columns::{Column, JsonType};
 pub use drift::{Drift, Inspection, inspect, settle_unrecorded};
 pub use error::StoreError;
+pub use hosts::newer_primary;
 pub use lead::{Election, LeadSession, Standby};
 pub use migration::{
     MigrateOptions, Migration, MigrationState, Report, Waiting, migrate, migrate_with, migrations,
@@ -42,7 +43,9 @@ pub use mirror::{Switch, SwitchList};
 pub use notifying::{NotifyingFunction, NotifyingTrigger};
 pub use outbox::{Bell, Page, Ring, Row};
 pub use revocations::{Before, NewRevocation, Revocation};
-pub use session::{Needs, Note, Session, SessionOptions, Subscription, check_address, library_config};
+pub use session::{
+    Lineage, Needs, Note, Session, SessionOptions, Subscription, check_address, library_config,
+};
 pub use state::{Identity, State};
 pub use trial::Trial;
 pub use watches::{OnError, WatchOptions, Watched, Watches};

@@ -10,7 +10,7 @@ use rowcast_tls::{ClientFiles, Trust, client_config};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Config, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::Address;
@@ -28,6 +28,24 @@ pub struct SessionOptions {
     pub tcp_user_timeout: Duration,
     /// What is needed of the server.
     pub needs: Needs,
+    /// Of this cluster's primaries, none on an earlier timeline: it was replaced.
+    pub not_before: Option<Lineage>,
+}
+
+/// Which history a primary goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The cluster; the same for all its standbys.
+    pub system_identifier: String,
+    /// Raised by every promotion.
+    pub timeline: i64,
+}
+
+impl Lineage {
+    /// Whether this primary was replaced by that one.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.system_identifier == other.system_identifier && self.timeline < other.timeline
+    }
 }
 
 /// What is needed of a server, besides an answer.
@@ -47,6 +65,7 @@ impl SessionOptions {
             connect_timeout: Duration::from_secs(3),
             tcp_user_timeout: Duration::from_secs(3),
             needs: Needs::Primary,
+            not_before: None,
         }
     }
 
@@ -235,6 +254,22 @@ impl Session {
     pub(crate) async fn server(&self) -> Result<String, StoreError> {
         let row = self.client.query_one("SELECT pg_postmaster_start_time()::text", &[]).await?;
         Ok(row.try_get(0)?)
+    }
+
+    /// Which history a primary goes on with.
+    pub async fn lineage(&self) -> Result<Lineage, StoreError> {
+        // The name of the present WAL file begins with the timeline; pg_control_checkpoint() would go on telling
+        // the old one for a while after a promotion.
+        let query = "SELECT (SELECT system_identifier::text FROM pg_control_system()),
+                            ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint::text";
+        let answer = self.client.simple_query(query).await?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).zip(row.get(1)?.parse().ok()),
+            _ => None,
+        });
+        let (system, timeline) =
+            row.ok_or_else(|| StoreError::Unexpected("no word on history".to_owned()))?;
+        Ok(Lineage { system_identifier: system.to_owned(), timeline })
     }
 
     /// LISTENs to channels of the application's, once in a session's life. At most `bound` notifications wait; more

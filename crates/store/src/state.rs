@@ -7,6 +7,7 @@ use rowcast_protocol::Generation;
 
 use crate::lead::unsigned;
 use crate::outbox::WRITES;
+use crate::session::Lineage;
 use crate::{Cleaner, StoreError};
 
 /// Which PostgreSQL this is.
@@ -68,23 +69,10 @@ fn others_write() -> String {
 impl Cleaner {
     /// Which PostgreSQL this is now.
     pub async fn identity(&self) -> Result<Identity, StoreError> {
-        // The name of the present WAL file begins with the timeline; pg_control_checkpoint() would go on telling
-        // the old one for a while after a promotion.
-        let row = self
-            .session()
-            .client()
-            .query_one(
-                "SELECT (SELECT system_identifier::text FROM pg_control_system()),
-                        ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,
-                        (SELECT oid FROM pg_database WHERE datname = current_database())",
-                &[],
-            )
-            .await?;
-        Ok(Identity {
-            system_identifier: row.try_get(0)?,
-            timeline: row.try_get(1)?,
-            database: Some(row.try_get(2)?),
-        })
+        let Lineage { system_identifier, timeline } = self.session().lineage().await?;
+        let number = "SELECT oid FROM pg_database WHERE datname = current_database()";
+        let row = self.session().client().query_one(number, &[]).await?;
+        Ok(Identity { system_identifier, timeline, database: Some(row.try_get(0)?) })
     }
 
     /// What is recorded.

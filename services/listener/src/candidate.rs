@@ -1,11 +1,12 @@
 //! Waiting for the lead, again and again: connect, try for the lock, lead, and begin anew after whatever ended it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rowcast_bus::{BusConfig, BusError, Finder, Keys, ReadLink, Retention};
 use rowcast_process::readiness::{Latch, Readiness};
 use rowcast_process::shutdown::Signal;
-use rowcast_store::{Election, LeadSession, SessionOptions, Standby, StoreError};
+use rowcast_store::{Election, LeadSession, Lineage, SessionOptions, Standby, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
@@ -23,6 +24,8 @@ const REDIS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const REDIS_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to connect: a standby that is promoted is found so soon, even after a long outage.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at all hosts of an address, where there are several.
+const RIVALS_INTERVAL: Duration = Duration::from_secs(5);
 /// A term of this length was not a failed attempt: whoever was paused, or cut off, stands in line again at once.
 const STABLE: Duration = Duration::from_secs(2);
 
@@ -36,6 +39,8 @@ pub(crate) struct Setting {
     pub redis_ready: Latch,
     pub shutdown: Signal,
     pub pages: Pages,
+    /// The latest history of PostgreSQL's that was met: an old primary that goes on beside it is not taken again.
+    pub newest: Mutex<Option<Lineage>>,
 }
 
 impl Setting {
@@ -59,8 +64,35 @@ impl Setting {
             redis_ready: readiness.latch("redis"),
             shutdown,
             pages: Pages::new(config.listener.read_rows.min(config.listener.max_rows)),
+            newest: Mutex::default(),
             config,
         })
+    }
+
+    /// PostgreSQL's options for a session that waits for the lead.
+    fn options(&self) -> SessionOptions {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        SessionOptions { not_before: newest, ..SessionOptions::new("rowcast-listener") }
+    }
+
+    /// This PostgreSQL was replaced.
+    pub fn replaced(&self, own: Lineage, newer: i64) -> StoreError {
+        let error = StoreError::Replaced { own: own.timeline, newer };
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Lineage { timeline: newer, ..own });
+        error
+    }
+}
+
+/// Resolves when another host of the address is found to have replaced this one.
+async fn watch_rivals(setting: &Setting, own: &Lineage) -> StoreError {
+    let options = SessionOptions::new("rowcast-listener look");
+    loop {
+        let url = setting.config.database.url.expose();
+        if let Some(newer) = rowcast_store::newer_primary(url, &options, own).await {
+            return setting.replaced(own.clone(), newer.timeline);
+        }
+        sleep(RIVALS_INTERVAL).await;
     }
 }
 
@@ -84,15 +116,21 @@ pub(crate) async fn run(setting: &Setting) {
 
 /// One connection's life as a standby and then as a leader; `Ok` when the process is to stop.
 async fn once(setting: &Setting) -> Result<(), Lost> {
-    let options = SessionOptions::new("rowcast-listener");
-    let standby = Standby::connect(setting.config.database.url.expose(), &options).await?;
-    let won = tokio::select! {
-        won = compete(setting, standby) => won?,
-        never = watch_redis(setting) => match never {},
+    let standby = Standby::connect(setting.config.database.url.expose(), &setting.options()).await?;
+    let own = standby.session().lineage().await?;
+    let leading = async {
+        let won = tokio::select! {
+            won = compete(setting, standby) => won?,
+            never = watch_redis(setting) => match never {},
+        };
+        match won {
+            Some((session, asked_at)) => term::lead(setting, *session, asked_at).await,
+            None => Ok(()),
+        }
     };
-    match won {
-        Some((session, asked_at)) => term::lead(setting, *session, asked_at).await,
-        None => Ok(()),
+    tokio::select! {
+        ended = leading => ended,
+        replaced = watch_rivals(setting, &own) => Err(replaced.into()),
     }
 }
 

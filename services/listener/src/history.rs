@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rowcast_bus::{BusError, Claim, PublishLink, Refusal, Reply, Server, Topology};
 use rowcast_protocol::{Epoch, Generation};
-use rowcast_store::{Cleaner, Identity, LeadSession, State, StoreError};
+use rowcast_store::{Cleaner, Identity, LeadSession, Lineage, State, StoreError};
 
 use self::servers::Servers;
 use crate::candidate::Setting;
@@ -121,12 +121,17 @@ pub(crate) async fn recognise_redis(
         term.core().publisher.forget_heads(lane);
     }
     // After the generation: a leader that dies in between leaves the next one the same to find.
-    let claim = Claim { epoch, found: found.claimed, origin: &known.origin, replaces };
+    let timeline = known.identity.timeline;
+    let claim = Claim { epoch, found: found.claimed, origin: &known.origin, replaces, timeline };
     match link.claim(claim).await {
         Ok(Reply::Done) => term.core().doubt_mirrors(lane),
         Ok(Reply::Fenced(newer)) => {
             term.core().publisher.fence(newer);
             return Ok(Ok(()));
+        }
+        Ok(Reply::Replaced(newer)) => {
+            let own = Lineage { system_identifier: known.identity.system_identifier.clone(), timeline };
+            return Err(term.setting.replaced(own, newer).into());
         }
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
         Ok(Reply::Foreign(other)) => return Ok(Err(foreign(term, &known.origin, &other))),

@@ -463,7 +463,7 @@ impl Publisher {
             Reply::Refused(refusal) => outcome.refused.push(refusal),
             Reply::Moved => outcome.moved += 1,
             // Nobody but a claim is answered so.
-            Reply::Foreign(_) => {}
+            Reply::Foreign(_) | Reply::Replaced(_) => {}
             Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }

@@ -241,6 +241,47 @@ async fn while_there_is_no_primary_a_listener_waits_and_says_so() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_primary_that_nobody_stopped_is_left_and_whoever_knows_no_other_is_refused() -> Result<()> {
+    let (mut system, standby) = with_standby(false).await?;
+    let old_url = system.postgres.url_of("app");
+    let (first, second) = (system.listener("first").await?, system.listener("second").await?);
+    system.publish("m", 0..5).await?;
+    system.expect("m", 5).await?;
+    let before = system.expect_heartbeat("a heartbeat", |_| true).await?;
+    system.postgres.caught_up(&standby).await?;
+    standby.cut_off().await?;
+    let old = promote(&mut system, standby).await?;
+    // Both listeners are connected to it, and nothing ends that.
+    let beat = system.expect_heartbeat("the new history", |beat| beat.generation > TIMES).await?;
+    assert!(beat.epoch > before.epoch);
+    wait_until("nobody is left there", PATIENCE, || async { matches!(sessions(&old).await, Ok(0)) }).await?;
+    system.publish("m", 5..10).await?;
+    system.expect("m", 10).await?;
+
+    // One that knows the old one alone holds its lock, and publishes nothing of what goes on there.
+    let old_database = old.connect("app").await?;
+    common::publish_one(&old_database, "m", 77).await?;
+    let lost = system.live_listener("lost", &[("ROWCAST_DATABASE__URL", &old_url)]).await?;
+    wait_for("it is refused", PATIENCE, || async {
+        let times = lost.metric("rowcast_listener_terms_lost_total{reason=\"replaced\"}").await?;
+        anyhow::ensure!(times >= 2.0, "{times} times");
+        anyhow::Ok(())
+    })
+    .await?;
+    assert!(std::fs::read_to_string(lost.process.log())?.contains("this PostgreSQL was replaced"));
+    system.publish("m", 10..15).await?;
+    system.expect("m", 15).await?;
+    let after = system.heartbeat().await?;
+    assert_eq!(
+        (after.epoch, after.generation),
+        (beat.epoch, beat.generation),
+        "the two do not outbid each other"
+    );
+    assert!(first.leads().await || second.leads().await);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fenced_primary_is_left_by_its_leader_and_taken_up_again() -> Result<()> {
     let system = System::start_on(PostgresOptions::default(), Persistence::None).await?;
     let listener = system.listener("only").await?;

@@ -343,7 +343,7 @@ impl Leader {
     async fn mirror(&mut self, sheet: Sheet, content: Value) -> Result<u64> {
         let found = self.link.identity().await?.claimed;
         if found != Some(Epoch(self.epoch)) {
-            let claim = Claim { epoch: Epoch(self.epoch), found, origin: "1/2", replaces: "" };
+            let claim = Claim { epoch: Epoch(self.epoch), found, origin: "1/2", replaces: "", timeline: 1 };
             let claimed = self.link.claim(claim).await?;
             anyhow::ensure!(claimed == Reply::Done, "{claimed:?}");
         }

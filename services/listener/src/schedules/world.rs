@@ -394,7 +394,7 @@ impl World {
             Reply::Done if matches!(command, Command::Create { replaces: Some(_), .. }) => {
                 self.seen.renewed += 1
             }
-            Reply::Foreign(other) => panic!("nobody else is there, and {other} is told"),
+            Reply::Foreign(_) | Reply::Replaced(_) => panic!("nobody else is there, and {reply:?} is told"),
             Reply::Done | Reply::TooLate | Reply::Synced { .. } => {}
         }
     }
