@@ -118,6 +118,9 @@ impl Injector {
             self.fail(format!("{action}: {error:#}"));
         }
         let (name, class, to) = (action.name(), action.class(), self.clock.now());
+        if to - from > Duration::from_secs(10) {
+            self.say.line(&format!("{action}: over after {:.1?}", to - from));
+        }
         let (text, hinders_leading) = (action.to_string(), action.hinders_leading());
         self.notes().happened.push(Happened { name, class, text, hinders_leading, from, to });
     }
