@@ -131,6 +131,11 @@ pub(crate) async fn recognise_redis(
         }
         Ok(Reply::Replaced(newer)) => {
             let own = Lineage { system_identifier: known.identity.system_identifier.clone(), timeline };
+            tracing::warn!(
+                "a leader on timeline {newer} has the history of this very database in Redis, and this is timeline {timeline}; where \
+                 it is to go on all the same, set ROWCAST_LISTENER__REPLACES={}",
+                known.origin
+            );
             return Err(term.setting.replaced(own, newer).into());
         }
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
