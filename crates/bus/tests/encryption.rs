@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rowcast_bus::{
-    BusConfig, BusError, ClientFiles, Heard, Keys, PublishLink, ReadLink, Retention, subscribe,
+    BusConfig, BusError, ClientFiles, Finder, Heard, Keys, PublishLink, ReadLink, Retention, subscribe,
+    subscribe_at,
 };
 use rowcast_protocol::RoomName;
-use rowcast_sandbox::{Authority, Folder, Issued, Leaf, Link, Proxy, Redis, RedisOptions};
+use rowcast_sandbox::{
+    Authority, ClusterOptions, Folder, Issued, Leaf, Link, Proxy, Redis, RedisCluster, RedisOptions,
+};
 
 /// A server that takes clients with a certificate of its authority's, and nobody else.
 struct Secured {
@@ -167,6 +170,31 @@ async fn a_wrong_password_is_said_to_be_one_and_not_shown() -> Result<()> {
     ] {
         let said = error.to_string();
         assert!(said.contains("check user and password in redis.url") && !said.contains("loud"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_master_of_a_cluster_is_found_and_linked_to_through_tls() -> Result<()> {
+    let folder = Folder::new("encryption")?;
+    let authority = Authority::new("an authority of our own")?;
+    let (ca, tls) = authority.write_server(folder.path(), &["127.0.0.1"])?;
+    let client = authority.write(folder.path(), "client", &Leaf::client("rowcast"))?;
+    // So that nodes tell the ports that speak TLS to those who speak it.
+    let extra_args = ["--tls-cluster", "yes", "--tls-replication", "yes"].map(str::to_owned).to_vec();
+    let redis = RedisOptions { tls: Some(tls), extra_args, ..RedisOptions::default() };
+    let cluster = RedisCluster::start(ClusterOptions { masters: 3, replicas: 0, redis }).await?;
+    let url = cluster.nodes()[0].tls_url("", "127.0.0.1").replace("rediss://", "rediss+cluster://");
+    let files = ClientFiles { ca: Some(ca), cert: Some(client.cert), key: Some(client.key) };
+    let config = BusConfig::new(url, Keys::new("rowcast", "test")).with_tls(files);
+    config.check()?;
+    let topology = Finder::new(&config)?.find().await?;
+    anyhow::ensure!(topology.is_whole() && topology.servers().len() == 3, "{topology:?}");
+    for server in topology.servers() {
+        ReadLink::connect_to(&config, server).await?.ping().await?;
+        let (mut subscriptions, _) = subscribe_at(&config, server).await?;
+        subscriptions.add(&[config.keys.heartbeat(server)]).await?;
+        subscriptions.ping().await?;
     }
     Ok(())
 }
