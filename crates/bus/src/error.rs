@@ -89,8 +89,19 @@ impl Refusal {
             "NOPERM" => {
                 "; the user in redis.url may not do this: docs/transport-security.md has the rights that it needs"
             }
-            "NOAUTH" => "; give redis.url a user and a password",
-            "WRONGPASS" => "; check user and password in redis.url",
+            "NOAUTH" => {
+                "; give redis.url a user and a password (of Sentinels in ?sentinel_user=…&sentinel_password=…)"
+            }
+            "WRONGPASS" => {
+                "; check user and password in redis.url (of Sentinels in ?sentinel_user=…&sentinel_password=…)"
+            }
+            "MOVED" => {
+                "; this is a node of a Cluster: begin redis.url with redis+cluster:// (where it does so, slots are on their way)"
+            }
+            "ERR" if self.detail.starts_with("unknown command") => {
+                "; this is a Sentinel (begin redis.url with redis+sentinel://), or a service without what Rowcast needs: \
+                 docs/topologies.md"
+            }
             _ => "",
         }
     }

@@ -74,7 +74,10 @@ impl Finder {
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "can not tell where Redis is");
-                    failed = BusError::Nowhere(format!("{address}: {error}"));
+                    failed = BusError::Nowhere(match error {
+                        BusError::Nowhere(reason) => format!("{address}: {reason}"),
+                        error => format!("{address}: {error}"),
+                    });
                 }
             }
         }

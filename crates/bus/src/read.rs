@@ -162,6 +162,11 @@ impl ReadLink {
     fn judge_role(&self, role: Option<&Value>) -> Result<(), BusError> {
         match role {
             Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+            Some(Value::BulkString(role)) if role == b"sentinel" => {
+                let reason =
+                    "it is a Sentinel; begin the address with redis+sentinel://, and name the master";
+                Err(BusError::Nowhere(format!("{}: {reason}", self.server)))
+            }
             Some(Value::BulkString(_)) => Err(BusError::Replica(self.server.to_string())),
             _ => Err(BusError::Unexpected { command: "ROLE", detail: "there is no role in it".to_owned() }),
         }

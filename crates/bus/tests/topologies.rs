@@ -223,3 +223,35 @@ async fn a_wrong_name_or_a_server_outside_a_cluster_is_told_in_words() -> Result
     assert!(matches!(Finder::new(&nowhere)?.find().await, Err(BusError::Nowhere(_))));
     Ok(())
 }
+
+#[tokio::test]
+async fn an_address_of_another_kind_than_what_is_there_is_told_in_words() -> Result<()> {
+    let sentinels = SentinelOptions { replicas: 0, sentinels: 1, ..SentinelOptions::default() };
+    let sentinels = RedisSentinels::start(sentinels).await?;
+    let sentinel = sentinels.sentinels()[0].port();
+    let alone = config(format!("redis://127.0.0.1:{sentinel}"));
+    let said = ReadLink::connect(&alone).await.err().context("a Sentinel")?.to_string();
+    assert!(said.contains("begin the address with redis+sentinel://"), "{said}");
+    let said = PublishLink::connect(&alone, retention()).await.err().context("a Sentinel")?.to_string();
+    assert!(said.contains("begin redis.url with redis+sentinel://"), "{said}");
+
+    let mut admin = redis::Client::open(alone.url.as_str())?.get_multiplexed_async_connection().await?;
+    let () =
+        redis::cmd("ACL").arg(&["SETUSER", "default", "resetpass", ">hush"]).query_async(&mut admin).await?;
+    let said = Finder::new(&config(sentinels.url()))?.find().await.expect_err("no password").to_string();
+    assert!(said.contains("sentinel_password"), "{said}");
+    Finder::new(&config(format!("{}?sentinel_password=hush", sentinels.url())))?.find().await?;
+
+    let cluster = ClusterOptions { masters: 3, replicas: 0, ..ClusterOptions::default() };
+    let cluster = RedisCluster::start(cluster).await?;
+    let said = async |node: &rowcast_sandbox::Redis| {
+        let mut link = PublishLink::connect(&config(node.url()), retention()).await?;
+        anyhow::Ok(link.identity().await.err().map(|error| error.to_string()))
+    };
+    let mut others = Vec::new();
+    for node in cluster.nodes() {
+        others.extend(said(node).await?);
+    }
+    assert!(others.len() == 2 && others[0].contains("begin redis.url with redis+cluster://"), "{others:?}");
+    Ok(())
+}
