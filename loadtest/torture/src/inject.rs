@@ -242,6 +242,9 @@ impl Injector {
         let mut postgres = self.system.postgres.lock().await;
         let mut standby = self.system.standby.lock().await;
         let before = self.system.epoch().await;
+        if let Some(standby) = &*standby {
+            standby.lag().await?;
+        }
         postgres.kill(Signal::QUIT).await?;
         let (begun, from) = (Instant::now(), self.clock.now());
         let follow = async {

@@ -65,13 +65,18 @@ pub(crate) struct Truth {
     /// Where an event stands in `rooms`.
     pub(crate) places: HashMap<(u16, Key), usize>,
     pub(crate) rolled_back: HashSet<(u16, Key)>,
+    /// They may have been committed, and were lost by an asynchronous standby that was promoted.
+    pub(crate) taken_back: HashSet<(u16, Key)>,
     pub(crate) transactions: usize,
     pub(crate) transactions_rolled_back: usize,
     pub(crate) transactions_unknown: usize,
+    /// Acknowledged, and lost.
+    pub(crate) transactions_lost: usize,
 }
 
 impl Truth {
-    /// From all transactions, each row's in the order of its only writer, and the numbers that the database holds.
+    /// From all transactions, each row's in the order of its only writer, and the numbers that the database holds. Where
+    /// PostgreSQL `may_lose` commits, these are what is not there.
     ///
     /// # Errors
     /// When the database holds another outcome than a writer was told.
@@ -79,12 +84,14 @@ impl Truth {
         rooms: u16,
         transactions: &[Transaction],
         held: &HashSet<i64>,
+        may_lose: bool,
     ) -> anyhow::Result<Self> {
         let mut truth = Self { rooms: vec![Vec::new(); usize::from(rooms)], ..Self::default() };
         let mut turns: HashMap<(u16, i64), u32> = HashMap::new();
         for transaction in transactions {
             let committed = held.contains(&transaction.number);
             match transaction.outcome {
+                Outcome::Committed if !committed && may_lose => truth.transactions_lost += 1,
                 Outcome::Committed if !committed => {
                     anyhow::bail!("PostgreSQL lost transaction {}", transaction.number)
                 }
@@ -98,10 +105,15 @@ impl Truth {
                 Outcome::Committed | Outcome::RolledBack => {}
             }
             truth.transactions += 1;
-            truth.transactions_rolled_back += usize::from(!committed);
+            truth.transactions_rolled_back +=
+                usize::from(!committed && transaction.outcome != Outcome::Committed);
+            let gone = match transaction.outcome {
+                Outcome::Committed | Outcome::Unknown if may_lose => &mut truth.taken_back,
+                _ => &mut truth.rolled_back,
+            };
             for change in &transaction.changes {
                 if !committed {
-                    truth.rolled_back.insert((change.room, change.key));
+                    gone.insert((change.room, change.key));
                     continue;
                 }
                 let turn = turns.entry((change.room, change.key.row)).or_default();

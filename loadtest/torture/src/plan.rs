@@ -49,6 +49,9 @@ pub struct Plan {
     /// None at all.
     #[arg(long, conflicts_with = "faults")]
     pub no_faults: bool,
+    /// Commits do not wait for PostgreSQL's standby, and each fail-over loses the last of them, though they were acknowledged.
+    #[arg(long)]
+    pub asynchronous: bool,
     /// Only print the list of faults.
     #[arg(long)]
     pub list: bool,

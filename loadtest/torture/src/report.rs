@@ -25,6 +25,7 @@ pub struct Report {
     verdict: Verdict,
     events: usize,
     transactions: [usize; 3],
+    lost: usize,
     connections: u64,
     drops: u64,
     socketio: (usize, Recoveries),
@@ -48,6 +49,7 @@ impl Report {
             verdict,
             events: truth.events(),
             transactions: [truth.transactions, truth.transactions_rolled_back, truth.transactions_unknown],
+            lost: truth.transactions_lost,
             connections: accounts.iter().map(|account| account.connections).sum(),
             socketio: recoveries(accounts),
             drops: accounts.iter().map(|account| account.drops).sum(),
@@ -191,6 +193,10 @@ impl fmt::Display for Report {
         writeln!(f, "| deliveries | {} of {} |", verdict.delivered, verdict.expected)?;
         writeln!(f, "| – to clients of Socket.IO | {} |", verdict.delivered_socketio)?;
         writeln!(f, "| excused by a resync | {} |", verdict.excused)?;
+        if self.plan.asynchronous {
+            writeln!(f, "| transactions acknowledged and lost by PostgreSQL | {} |", self.lost)?;
+            writeln!(f, "| – seen before, with a resync behind it | {} |", verdict.taken_back)?;
+        }
         writeln!(f, "| again behind a resync | {} |", verdict.again_behind_resync)?;
         writeln!(f, "| lost | {} |", verdict.count(Promise::Lost))?;
         writeln!(f, "| repeated | {} |", verdict.count(Promise::Repeated))?;

@@ -55,7 +55,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     }
     let accounts = clients.stop().await?;
     let transactions: Vec<Transaction> = transactions.into_iter().chain(marks.into_journal()).collect();
-    let truth = Truth::settle(plan.rooms, &transactions, &held(&system.database_url).await?)?;
+    let truth =
+        Truth::settle(plan.rooms, &transactions, &held(&system.database_url).await?, plan.asynchronous)?;
     let mut positions = Positions::default();
     if Class::ALL.into_iter().any(|class| class.explains_resyncs() && plan.wants(class)) {
         read_logs(plan, &system, &truth, &mut positions, clock.now()).await?;

@@ -79,7 +79,7 @@ impl System {
         let redis = Stores::start(plan.redis, folder.path()).await?;
         Connection::open(&database_url).await?.batch_execute(SCHEMA).await.context("making the tables")?;
         let standby = match plan.wants(Class::Failover) {
-            true => Some(Standby::start(&postgres, 1, folder.path(), None).await?),
+            true => Some(Standby::start(&postgres, 1, folder.path(), None, plan.asynchronous).await?),
             false => None,
         };
         let standby_port = standby.as_ref().map(|standby| standby.server.port());

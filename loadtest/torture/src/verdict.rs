@@ -44,6 +44,8 @@ pub(crate) struct Verdict {
     /// Of these, to clients of Socket.IO.
     pub(crate) delivered_socketio: u64,
     pub(crate) excused: u64,
+    /// Arrivals of what PostgreSQL lost later, each with a resync behind it.
+    pub(crate) taken_back: u64,
     /// Arrivals of an event that had arrived before a resync: Redis had forgotten it.
     pub(crate) again_behind_resync: u64,
     /// By the fault that explains them, and the reason that clients were told.
@@ -158,6 +160,8 @@ struct Reader<'a> {
     resyncs: Vec<Resync>,
     last: Option<(Cursor, Duration)>,
     turns: HashMap<i64, u32>,
+    /// What PostgreSQL lost, and the index of its arrival.
+    taken_back: Vec<(usize, Duration, String)>,
 }
 
 impl<'a> Reader<'a> {
@@ -180,6 +184,7 @@ impl<'a> Reader<'a> {
             resyncs: Vec::new(),
             last: None,
             turns: HashMap::new(),
+            taken_back: Vec::new(),
         }
     }
 
@@ -201,6 +206,16 @@ impl<'a> Reader<'a> {
     fn event(&mut self, index: usize, at: Duration, key: Key, cursor: Cursor, verdict: &mut Verdict) {
         let room = self.room;
         let Some(place) = self.truth.places.get(&(room, key)).copied() else {
+            if self.truth.taken_back.contains(&(room, key)) {
+                self.taken_back.push((
+                    index,
+                    at,
+                    format!("room {room}: {key:?} at {cursor}, and no resync behind it"),
+                ));
+                self.last = Some((cursor, at));
+                self.arrivals.push((index, cursor, at));
+                return;
+            }
             let rolled_back = self.truth.rolled_back.contains(&(room, key));
             let promise = if rolled_back { Promise::RolledBack } else { Promise::Foreign };
             verdict.breach(promise, self.client, at, format!("room {room}: {key:?} at {cursor}"));
@@ -255,7 +270,14 @@ impl<'a> Reader<'a> {
         self.turns.clear();
     }
 
-    fn close(self, verdict: &mut Verdict) {
+    fn close(mut self, verdict: &mut Verdict) {
+        for (index, at, text) in std::mem::take(&mut self.taken_back) {
+            if self.resyncs.iter().any(|resync| resync.index > index) {
+                verdict.taken_back += 1;
+            } else {
+                verdict.breach(Promise::RolledBack, self.client, at, text);
+            }
+        }
         let events = &self.truth.rooms[usize::from(self.room)];
         verdict.expected += events.len() as u64;
         for (place, event) in events.iter().enumerate() {

@@ -30,7 +30,7 @@ fn truth() -> Truth {
         known: seconds(version.cast_unsigned()),
     };
     let transactions: Vec<_> = (1..=10).map(transaction).collect();
-    Truth::settle(1, &transactions, &(1..=9).collect::<HashSet<i64>>()).unwrap()
+    Truth::settle(1, &transactions, &(1..=9).collect::<HashSet<i64>>(), false).unwrap()
 }
 
 fn event(version: i64, cursor: Cursor) -> Entry {
@@ -117,6 +117,31 @@ fn what_was_rolled_back_and_what_is_unknown_is_seen() {
     only(&judged(entries.clone(), &[]), Promise::Foreign, 1);
     entries[9] = Entry::Foreign { at: seconds(1), text: "of another room".into() };
     only(&judged(entries, &[]), Promise::Foreign, 1);
+}
+
+#[test]
+fn what_postgresql_lost_may_have_been_seen_if_a_resync_follows() {
+    let transaction = |number: i64, held: bool| Transaction {
+        number,
+        changes: vec![Change { room: 0, key: key(number) }],
+        outcome: if held { Outcome::Committed } else { Outcome::Unknown },
+        sent: seconds(number.cast_unsigned()),
+        known: seconds(number.cast_unsigned()),
+    };
+    let transactions = [transaction(1, true), transaction(2, true), transaction(3, false)];
+    let truth = Truth::settle(1, &transactions, &HashSet::from([1]), true).unwrap();
+    assert_eq!((truth.transactions_lost, truth.events()), (1, 1));
+    assert!(Truth::settle(1, &transactions, &HashSet::from([1]), false).is_err());
+    let judged = |entries| {
+        let account = Account { rooms: vec![0], entries, ..Account::default() };
+        let failed_over = Happened { class: Class::Failover, ..flush(4, 5) };
+        judge(&truth, &[account], &[failed_over], Positions::default())
+    };
+    let mut entries = events(1..=3);
+    only(&judged(entries.clone()), Promise::RolledBack, 2);
+    entries.push(resync(6, cursor(2, 2, 3)));
+    let verdict = judged(entries);
+    assert_eq!((verdict.breaches.len(), verdict.taken_back), (0, 2), "{:?}", verdict.breaches);
 }
 
 #[test]
