@@ -118,8 +118,9 @@ def beside_the_previous(step):
 def neighbour_steps(profile):
     previous = TARGET / "previous"
     release, linter = (["--release"], {}) if profile == "release" else ([], LINTER)
-    command = ["cargo", "test", "--workspace", *release, "--test", "neighbours", "--", "--ignored", "--test-threads=1"]
-    surroundings = {**linter, "ROWCAST_PREVIOUS_BIN_DIR": str(previous / "bin")}
+    tests = ["--test", "neighbours", "--test", "secured"]
+    command = ["cargo", "test", "--workspace", *release, "--no-fail-fast", *tests, "--", "--ignored", "--test-threads=1", PREVIOUS]
+    surroundings = {**linter, "PREVIOUS_BIN_DIR": str(previous / "bin")}
     steps = [Step("beside the previous release", command, 30, run_cargo_tests, environment=surroundings)]
     # All of it is the previous release's but the clients; and then one part alone, as scripts/previous.py has mixed them.
     folders = [("all", previous / "bin"), *((part, previous / "mixed" / part) for part in ("edge", "listener", "schema"))]

@@ -15,10 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LISTENER: &str = "rowcast-listener:listeners-hush";
 const EDGE: &str = "rowcast-edge:edges-hush";
 
-/// Makes the users of the page.
+/// The page that lists rights, in the repository.
+const PAGE: &str = "docs/transport-security.md";
+
+/// Makes the users of this repository's page.
 async fn make_documented_users(redis: &Redis) {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/transport-security.md");
-    let page = std::fs::read_to_string(page).expect("the page");
+    make_users(redis, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).await;
+}
+
+/// Makes the users of a repository's page.
+async fn make_users(redis: &Redis, repository: &Path) {
+    let page = std::fs::read_to_string(repository.join(PAGE)).expect("the page");
     let page = page.replace("LISTENER-PASSWORD", "listeners-hush").replace("EDGE-PASSWORD", "edges-hush");
     let rules: Vec<&str> = page
         .lines()
@@ -171,6 +178,23 @@ async fn a_whole_system_runs_over_tls_with_the_documented_rights_and_needs_no_mo
     system.carries(&listen, "2").await;
     let refused = system.ask("ACL", &["LOG"]).await;
     assert!(refused.is_empty(), "{refused:?}");
+}
+
+/// Whoever upgrades has made the users that the release before asked for.
+#[tokio::test]
+#[ignore = "needs what the previous release was made of: make test-compat"]
+async fn this_release_runs_with_the_rights_in_redis_that_the_previous_release_asked_for() {
+    let programs = std::env::var("PREVIOUS_BIN_DIR").expect("run `make test-compat`");
+    let system = Secured::start().await;
+    make_users(&system.redis, &Path::new(&programs).join("../source")).await;
+    ok(&system.run(&["migrate"]).await);
+    let _listener = system.listener().await;
+    let auth = [
+        ("ROWCAST_AUTH__HS256_SECRET", SECRET.to_owned()),
+        ("ROWCAST_EDGE__LISTEN", "127.0.0.1:0".to_owned()),
+    ];
+    let (_edge, listen) = system.service("rowcast-edge", EDGE, "listen", &auth).await;
+    system.carries(&listen, "1").await;
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use rowcast_torture::{Plan, Report};
 
 /// Runs with these arguments, and expects that every promise was kept while there was something to lose.
 async fn run(arguments: &str) -> Result<Report> {
-    let previous = env::var("ROWCAST_PREVIOUS_BIN_DIR")
-        .context("ROWCAST_PREVIOUS_BIN_DIR names no folder: run `make test-compat`")?;
+    let previous =
+        env::var("PREVIOUS_BIN_DIR").context("PREVIOUS_BIN_DIR names no folder: run `make test-compat`")?;
     let size = "torture --clients 60 --rooms 12 --writers 4 --rate 100 --previous";
     let all = size.split_whitespace().chain([previous.as_str()]).chain(arguments.split_whitespace());
     let report = rowcast_torture::run(&Plan::try_parse_from(all)?).await?;
