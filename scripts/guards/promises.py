@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant(
         "what edges go by stands in Redis before a heartbeat tells of it",
         "services/listener/src/core.rs",
-        " || !self.publisher.mirrors.stand()",
+        " || !lane.mirrors.stand()",
         "",
         LISTENER,
     ),
@@ -89,7 +89,7 @@ MUTANTS = [
     Mutant(
         "the generation: a Redis whose history is gone raises it before anything is published",
         "services/listener/src/history.rs",
-        "if !known.redis.raised {",
+        "if !term.core().is_answered_for(lane) {",
         "if false {",
         ["-p", "rowcast-listener", "--test", "redis_faults", "--test", "takeover", "--", "flush", "snapshot", "a_restarted_redis"],
         binaries=True,
@@ -97,8 +97,8 @@ MUTANTS = [
     Mutant(
         "the generation: nothing of a history goes out before edges can have heard of it",
         "services/listener/src/core.rs",
-        "self.publisher.hold(self.is_untold());",
-        "self.publisher.hold(false);",
+        "self.publisher.lane(lane).held = self.is_untold(lane);",
+        "self.publisher.lane(lane).held = false;",
         ["-p", "rowcast-listener", "--lib", "--", "core::tests::nothing_of_a_history"],
     ),
     Mutant(

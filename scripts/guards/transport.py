@@ -60,8 +60,8 @@ MUTANTS = [
     ),
     Mutant(
         "TLS: nobody switches the judgement of Redis's certificate off",
-        "crates/bus/src/connect.rs",
-        'if self.url.contains("#insecure") {',
+        "crates/bus/src/place.rs",
+        'if url.contains("#insecure") {',
         "if false {",
         BUS,
     ),

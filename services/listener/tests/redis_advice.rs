@@ -99,12 +99,12 @@ async fn a_redis_that_goes_on_refusing_does_not_fill_the_log() -> Result<()> {
     system.publish("m", 0..1).await?;
     wait_for("it was refused many times", PATIENCE, async || {
         let refused = listener.metric("rowcast_listener_redis_refusals_total{code=\"OOM\"}").await?;
-        ensure!(refused >= 40.0, "{refused}");
+        ensure!(refused >= 20.0, "{refused}");
         Ok(())
     })
     .await?;
     // One, and another every few seconds.
-    assert!((1..=10).contains(&says(&listener, "Redis refuses: OOM")), "{}", listener.process.log_tail(50));
+    assert!((1..=5).contains(&says(&listener, "Redis refuses: OOM")), "{}", listener.process.log_tail(50));
     redis(&system.redis, &["CONFIG", "SET", "maxmemory", "0"]).await?;
     system.expect("m", 1).await
 }
