@@ -223,6 +223,10 @@ impl PublishLink {
             command: "INFO",
             detail: "there is no run_id in it".to_owned(),
         })?;
+        let role = match field("role") {
+            Some(role) => role,
+            None => self.role().await?,
+        };
         let or_unknown = |name| field(name).unwrap_or_else(|| "unknown".to_owned());
         // Forty zeros stand for none.
         let earlier = field("master_replid2").unwrap_or_default();
@@ -232,11 +236,21 @@ impl PublishLink {
             replication_id: field("master_replid").unwrap_or_default(),
             was_promoted: earlier.chars().any(|digit| digit != '0'),
             version: or_unknown("redis_version"),
-            role: or_unknown("role"),
+            role,
             claimed: claimed.map(Epoch),
             origin,
             generation: heartbeat.map(|heartbeat| heartbeat.generation()),
             info,
+        })
+    }
+
+    /// Not every service tells it with the rest.
+    async fn role(&mut self) -> Result<String, BusError> {
+        let asked = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut self.connection).await;
+        let role = asked.map_err(BusError::from)?.first().and_then(text).map(str::to_owned);
+        role.ok_or_else(|| BusError::Unexpected {
+            command: "ROLE",
+            detail: "there is no role in it".to_owned(),
         })
     }
 

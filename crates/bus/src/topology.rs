@@ -78,7 +78,7 @@ pub struct Server {
     pub name: Arc<str>,
     /// Where it is; nothing where the URL says it.
     pub address: Option<Address>,
-    /// In a Cluster, the hash tag of what is kept there beside rooms.
+    /// In a Cluster, the hash tag of what is kept there beside rooms: of one of its slots.
     pub tag: Option<u32>,
 }
 
@@ -195,16 +195,32 @@ impl Topology {
             }
             // Behind replicated master, ping sent, pong received, epoch and link state.
             let ranges: Vec<(u16, u16)> = fields.skip(5).filter_map(range).collect();
-            let Some(lowest) = ranges.iter().map(|(from, _)| *from).min() else { continue };
+            let Some(chosen) = chosen(&name, &ranges) else { continue };
             let index = u16::try_from(servers.len()).ok()?;
             for (from, to) in ranges {
                 owners.get_mut(usize::from(from)..=usize::from(to))?.fill(Some(index));
             }
-            let tag = Some(TAGS[usize::from(lowest)]);
+            let tag = Some(TAGS[usize::from(chosen)]);
             servers.push(Server { name, address: Some(address(place, asked)?), tag });
         }
         Some(Self { servers, cluster: Some(Cluster { owners, masters }) })
     }
+}
+
+/// Of a master's slots the one in which it keeps what it has beside rooms. Listeners and edges come to the same by themselves,
+/// and slots that come and go seldom change it: each slot has a weight of its own for each master, and the heaviest counts.
+fn chosen(name: &str, ranges: &[(u16, u16)]) -> Option<u16> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // FNV-1a, and behind it the finaliser of SplitMix64.
+    let weight = |slot: u16| {
+        let mixed = seed ^ u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    ranges.iter().flat_map(|(from, to)| *from..=*to).max_by_key(|slot| weight(*slot))
 }
 
 /// `ip:port@bus-port[,hostname[,…]]`. A name is preferred: certificates have names.
@@ -276,7 +292,7 @@ f 127.0.0.1:7006@17006 master,fail - 0 0 0 disconnected
             .iter()
             .map(|server| slot(server.tag.unwrap().to_string().as_bytes()))
             .collect();
-        assert_eq!(tags, [0, 5461, 10923]);
+        assert_eq!(tags, [3_840, 9_230, 10_923], "another version comes to the same");
         let half = parse("a 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-5460\n");
         assert!(!half.is_whole() && half.holder(&room("foo")).is_none());
         assert_eq!(Topology::parse_nodes("a b", &asked()), None);

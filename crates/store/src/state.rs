@@ -23,11 +23,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Which database this is, among all: the cluster's identifier and the database's own number.
-    pub fn origin(&self) -> String {
-        format!("{}/{}", self.system_identifier, self.database.unwrap_or_default())
-    }
-
     /// Whether the contents of this database came from that one by other means than PostgreSQL's replication or recovery: a
     /// dump, a template, an upgrade. Numbers of transactions then mean something else.
     pub fn is_copy_of(&self, recorded: &Self) -> bool {

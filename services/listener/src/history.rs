@@ -64,7 +64,7 @@ pub(crate) async fn recognise(
         return Err(Lost::Adopted);
     }
     setting.metrics.generation.set(crate::metrics::gauge(generation.0));
-    let origin = identity.origin();
+    let origin = identity.to_string();
     let known = Known { identity, origin, servers: Servers::new(state.redis_run_ids) };
     Ok((known, generation))
 }
@@ -101,10 +101,21 @@ pub(crate) async fn recognise_redis(
         return Ok(Err(BusError::Replica(server.to_string())));
     }
     term.setting.metrics.redis.on_link(&server.to_string(), &found.info);
-    let mut known = term.known.lock().await;
+    let _one_by_one = term.recognising.lock().await;
+    let (origin, identity) = {
+        let known = term.known();
+        (known.origin.clone(), known.identity.clone())
+    };
     let replaces = &term.setting.config.listener.replaces;
-    if let Some(other) = found.origin.as_ref().filter(|other| **other != known.origin && *other != replaces) {
-        return Ok(Err(foreign(term, &known.origin, other)));
+    if let Some(other) = found.origin.as_ref().filter(|other| **other != origin && *other != replaces) {
+        return Ok(Err(foreign(term, &origin, other)));
+    }
+    if let Some(claimed) = found.claimed.filter(|claimed| *claimed >= epoch)
+        && !term.known().servers.has_sent(server, epoch)
+    {
+        // The same epoch twice comes from a database that went back, and fences nobody.
+        term.core().publisher.fence(claimed);
+        return Ok(Ok(()));
     }
     let own = term.core().generation();
     if let Some(told) = found.generation.filter(|told| *told > own) {
@@ -114,15 +125,18 @@ pub(crate) async fn recognise_redis(
         term.setting.metrics.on_generation_raised(generation, cause);
         term.core().set_generation(generation, Instant::now());
     }
-    if let Some(cause) = known.servers.loss(server, &found) {
-        if !term.core().is_answered_for(lane) {
+    let loss = term.known().servers.loss(server, &found);
+    if let Some(cause) = loss {
+        let answered_for = term.core().is_answered_for(lane);
+        if !answered_for {
             raise(term, cause).await?;
         }
         term.core().publisher.forget_heads(lane);
     }
     // After the generation: a leader that dies in between leaves the next one the same to find.
-    let timeline = known.identity.timeline;
-    let claim = Claim { epoch, found: found.claimed, origin: &known.origin, replaces, timeline };
+    term.known().servers.send(server, epoch);
+    let timeline = identity.timeline;
+    let claim = Claim { epoch, found: found.claimed, origin: &origin, replaces, timeline };
     match link.claim(claim).await {
         Ok(Reply::Done) => term.core().doubt_mirrors(lane),
         Ok(Reply::Fenced(newer)) => {
@@ -130,25 +144,29 @@ pub(crate) async fn recognise_redis(
             return Ok(Ok(()));
         }
         Ok(Reply::Replaced(newer)) => {
-            let own = Lineage { system_identifier: known.identity.system_identifier.clone(), timeline };
+            let own = Lineage { system_identifier: identity.system_identifier, timeline };
             tracing::warn!(
                 "a leader on timeline {newer} has the history of this very database in Redis, and this is timeline {timeline}; where \
-                 it is to go on all the same, set ROWCAST_LISTENER__REPLACES={}",
-                known.origin
+                 it is to go on all the same, set ROWCAST_LISTENER__REPLACES={origin}"
             );
             return Err(term.setting.replaced(own, newer).into());
         }
         Ok(Reply::Refused(refusal)) => return Ok(Err(BusError::Refused(refusal))),
-        Ok(Reply::Foreign(other)) => return Ok(Err(foreign(term, &known.origin, &other))),
+        Ok(Reply::Foreign(other)) => return Ok(Err(foreign(term, &origin, &other))),
         Ok(Reply::Moved | Reply::TooLate | Reply::Synced { .. }) => {
             return Ok(Err(refusal("CLAIMED", "somebody else has claimed it at this moment".to_owned())));
         }
         Err(error) => return Ok(Err(error)),
     }
-    if known.servers.claim(server, &found, epoch) {
+    let recorded = {
+        let mut known = term.known();
+        let news = known.servers.claim(server, &found, epoch);
+        news.then(|| known.servers.recorded().clone())
+    };
+    if let Some(recorded) = recorded {
         tracing::info!(%server, run_id = found.run_id, version = found.version, "Redis recorded");
         let installation = &term.setting.config.installation;
-        term.cleaner.record_identity(installation, &known.identity, known.servers.recorded()).await?;
+        term.cleaner.record_identity(installation, &identity, &recorded).await?;
     }
     Ok(Ok(()))
 }

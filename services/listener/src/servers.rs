@@ -52,7 +52,7 @@ pub(crate) async fn run<'t>(term: &'t Term<'_>) -> Result<(), Lost> {
         };
         match found {
             Ok(topology) => {
-                adopt(term, &mut senders, topology).await;
+                adopt(term, &mut senders, topology);
                 backoff.reset();
                 wait = finder.interval();
             }
@@ -93,13 +93,14 @@ async fn all(senders: &mut BTreeMap<Arc<str>, Sender<'_>>) -> Result<(), Lost> {
     .await
 }
 
-/// Goes on with these servers: a sender ends where its server is not what it was, and one begins for each that has none.
-async fn adopt<'t>(term: &'t Term<'_>, senders: &mut BTreeMap<Arc<str>, Sender<'t>>, topology: Topology) {
+/// Goes on with these servers: a sender ends where its server is not what it was, and one begins for each that has none. It waits
+/// for nothing: meanwhile no sender goes on.
+fn adopt<'t>(term: &'t Term<'_>, senders: &mut BTreeMap<Arc<str>, Sender<'t>>, topology: Topology) {
     let known = term.core().publisher.topology().clone();
     if known == topology && !senders.is_empty() {
         return;
     }
-    let doubted = term.known.lock().await.meet(&topology);
+    let doubted = term.known().meet(&topology);
     senders.retain(|name, sender| {
         let stays = topology.server(name) == Some(&sender.server) && !doubted.contains(name);
         if !stays {

@@ -46,7 +46,9 @@ impl Lost {
 pub(crate) struct Term<'a> {
     pub setting: &'a Setting,
     pub cleaner: Cleaner,
-    pub known: tokio::sync::Mutex<Known>,
+    known: Mutex<Known>,
+    /// One server after the other is recognised: where several are in doubt, the generation is raised once.
+    pub recognising: tokio::sync::Mutex<()>,
     core: Mutex<Core>,
     /// There may be something to send. All senders that wait are woken; those that do not look before they wait.
     pub to_send: Notify,
@@ -68,6 +70,11 @@ impl Term<'_> {
     /// What the loops share. It is held for moments, never over an await.
     pub fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().expect("a loop that panicked has ended the term")
+    }
+
+    /// Whose history it is. It is held for moments too.
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("a loop that panicked has ended the term")
     }
 
     /// Whether a server takes what is read. Commits ring while any of them does.
@@ -111,7 +118,8 @@ pub(crate) async fn lead(setting: &Setting, mut session: LeadSession, asked_at: 
     let term = Term {
         setting,
         cleaner,
-        known: tokio::sync::Mutex::new(known),
+        known: Mutex::new(known),
+        recognising: tokio::sync::Mutex::new(()),
         core: Mutex::new(Core::new(publisher, leadership, doorbell, generation)),
         to_send: Notify::new(),
         find_again: Notify::new(),

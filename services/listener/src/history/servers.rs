@@ -24,6 +24,8 @@ pub(crate) struct Servers {
     doubted: BTreeSet<Arc<str>>,
     /// Of those, the ones that this leader saw join, and get their slots from who had them.
     joined: BTreeSet<Arc<str>>,
+    /// The last epoch that this leader tried to write there: whether it did is not always known.
+    sent: BTreeMap<Arc<str>, Epoch>,
     /// The epoch that this leader wrote there, and under which tag.
     claimed: BTreeMap<Arc<str>, (Epoch, Option<u32>)>,
 }
@@ -94,6 +96,16 @@ impl Servers {
             (Some((own, _)), Some(found)) => (found < *own).then_some("Redis was flushed"),
             (None, Some(_)) => None,
         }
+    }
+
+    /// This leader is about to write its epoch there.
+    pub fn send(&mut self, server: &Server, epoch: Epoch) {
+        self.sent.insert(server.name.clone(), epoch);
+    }
+
+    /// Whether it may be this leader's own claim that is found there.
+    pub fn has_sent(&self, server: &Server, epoch: Epoch) -> bool {
+        self.sent.get(&server.name) == Some(&epoch)
     }
 
     /// This leader goes on with what is there. True where there is news to record.
@@ -210,20 +222,24 @@ mod tests {
         servers
     }
 
+    /// The master `a` keeps its claim in slot 3840.
     #[test]
     fn slots_that_move_between_masters_lose_nothing_and_those_of_a_failed_one_do() {
         let three = cluster(&[("a", "0-5000"), ("b", "5001-10000"), ("c", "10001-16383")], "");
         let mut servers = leading(&three);
-        let moved = cluster(&[("a", "1-5000"), ("b", "5001-10000"), ("c", "10001-16383"), ("d", "0")], "");
+        let moved = cluster(
+            &[("a", "0-3839 3841-5000"), ("b", "5001-10000"), ("c", "10001-16383"), ("d", "3840")],
+            "",
+        );
         assert_eq!(servers.meet(&moved), BTreeSet::new());
         let of = |topology: &Topology, name: &str| topology.server(name).expect("it is there").clone();
         assert_eq!(servers.loss(&of(&moved, "d"), &found("d", None)), None, "it joined");
-        assert_eq!(servers.loss(&of(&moved, "a"), &found("a", None)), None, "its claim went with slot 0");
+        assert_eq!(servers.loss(&of(&moved, "a"), &found("a", None)), None, "its claim went with slot 3840");
         for server in moved.servers() {
             servers.claim(server, &found(&server.name, None), Epoch(1));
         }
         let failed = cluster(
-            &[("a", "1-5000"), ("e", "5001-10000"), ("c", "10001-16383"), ("d", "0")],
+            &[("a", "0-3839 3841-5000"), ("e", "5001-10000"), ("c", "10001-16383"), ("d", "3840")],
             "b h:1@2 master,fail - 0 0 1 connected\n",
         );
         assert_eq!(servers.meet(&failed), BTreeSet::from(["e".into()]));
@@ -241,7 +257,7 @@ mod tests {
         for server in two.servers() {
             assert_eq!(next.loss(server, &found(&server.name, Some(1))), None);
         }
-        let changed = cluster(&[("a", "1-5000"), ("c", "0"), ("b", "5001-16383")], "");
+        let changed = cluster(&[("a", "0-3839 3841-5000"), ("c", "3840"), ("b", "5001-16383")], "");
         let mut next = Servers::new(next.recorded().clone());
         next.meet(&changed);
         let lossy = |name: &str| next.loss(changed.server(name).unwrap(), &found(name, Some(1))).is_some();
