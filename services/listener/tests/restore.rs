@@ -141,7 +141,7 @@ async fn an_upgrade_of_the_major_version_by_dump_goes_on_where_it_was() -> Resul
     new.load("app", &dump).await?;
 
     let cleaner = Cleaner::connect(&system.url, &SessionOptions::new("test")).await?;
-    let origin = cleaner.identity().await?.origin();
+    let origin = cleaner.identity().await?.to_string();
     let _old = replace(&mut system, new).await?;
     // As any copy of a database it may not go on in its original's rooms before somebody says that it takes its place.
     let refused = system.live_listener("refused", &[]).await?;
