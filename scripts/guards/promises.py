@@ -150,4 +150,32 @@ MUTANTS = [
         "",
         PAGES,
     ),
+    Mutant(
+        "PostgreSQL: a standby is never taken for the primary",
+        "crates/store/src/hosts.rs",
+        "            Self { recovers: true, .. } => Some(StoreError::NotPrimary),\n",
+        "",
+        ["-p", "rowcast-store", "--lib", "--", "hosts"],
+    ),
+    Mutant(
+        "PostgreSQL: an old primary that goes on beside the promoted one has no say",
+        "crates/bus/src/claim.lua",
+        "tonumber(timeline) > tonumber(ARGV[5])",
+        "false",
+        SCRIPTS,
+    ),
+    Mutant(
+        "PostgreSQL: where history went back the generation is above all that were told",
+        "crates/store/src/state.rs",
+        "greatest(generation + 1, extract(epoch FROM clock_timestamp())::bigint)",
+        "generation + 1",
+        ["-p", "rowcast-store", "--test", "it", "--", "state::"],
+    ),
+    Mutant(
+        "PostgreSQL: what a crash would take back is told to nobody",
+        "crates/store/src/outbox.rs",
+        "if answer.asynchronous {",
+        "if false {",
+        ["-p", "rowcast-listener", "--test", "restore", "--", "asynchronous"],
+    ),
 ]
