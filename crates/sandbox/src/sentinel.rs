@@ -184,13 +184,16 @@ impl RedisSentinels {
         wait_for("Sentinels know their servers", PATIENCE, watched).await
     }
 
-    /// Cuts a server off from its replicas and the Sentinels, or lets them in again. Everybody else reaches it.
+    /// Cuts a server off from its replicas and the Sentinels, or lets them in again. Everybody else reaches it, and can say
+    /// everything but PING meanwhile.
     ///
     /// # Errors
     /// It can not be told.
     pub async fn isolate(&self, server: usize, isolated: bool) -> Result<()> {
         let server = &self.servers[server];
-        let state = if isolated { "off" } else { "on" };
+        // Whoever can not sign in goes on as the default user, and a Sentinel judges by the answer to its ping.
+        let (state, ping) = if isolated { ("off", "-ping") } else { ("on", "+ping") };
+        let _: () = say(server, cmd("ACL").arg("SETUSER").arg("default").arg(ping)).await?;
         let _: () = say(server, cmd("ACL").arg("SETUSER").arg(PEER).arg(state)).await?;
         if isolated {
             let _: () = say(server, cmd("CLIENT").arg("KILL").arg("USER").arg(PEER)).await?;
