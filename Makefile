@@ -15,7 +15,7 @@ PAGE := clients/demo/dist/index.html
 SECONDS :=
 # Of `make fuzz`: what is fuzzed, by name; everything unless given.
 FUZZ :=
-# Of `make torture`: the seed, and the kinds of faults; 1 and all unless given.
+# Of `make torture`: the seed, what Redis is made of, and the kinds of faults; 1, one server and all unless given.
 SEED :=
 FAULTS :=
 # Of `make bench-hostile`: names of attacks; all unless given.
@@ -72,9 +72,9 @@ bench-writepath: setup ## What watching costs the application: commits a second,
 	cargo build --release -p rowcast-writepath -p rowcast-listener
 	@$(TARGET)/release/rowcast-writepath
 
-torture: setup ## All of Rowcast under seeded faults, and whether each promise was kept (SECONDS=60 SEED=1 FAULTS=kill,stop,…)
+torture: setup ## All of Rowcast under seeded faults, and whether each promise was kept (SECONDS=60 SEED=1 REDIS=one|sentinel|cluster FAULTS=kill,stop,…)
 	cargo build --workspace --bins
-	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
+	@$(TARGET)/debug/rowcast-torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(REDIS),--redis $(REDIS)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir '$(DIR)')
 
 bench-hostile: build ## 2,000 clients beside each attack, and quiet (SECONDS=30 ATTACKS=name,name; about 35 minutes)
 	cargo build --release -p rowcast-generator -p rowcast-attacks

@@ -173,12 +173,16 @@ impl Stores {
     pub(crate) async fn move_slots(&self, rooms: &[String], drawn: u16) -> Result<()> {
         let Self::Cluster(redis) = self else { bail!("only a Cluster has slots") };
         for room in rooms {
-            let slot = slot(redis, room).await?;
-            let mut masters = redis.masters().await?;
-            let holder = redis.holder(slot).await?;
-            masters.retain(|master| *master != holder);
-            let to = masters[usize::from(drawn) % masters.len()];
-            redis.move_slot(slot, to).await?;
+            // A node that is slow to answer leaves the slot on its way; begun again, it goes on from there.
+            let moved = || async {
+                let slot = slot(redis, room).await?;
+                let mut masters = redis.masters().await?;
+                let holder = redis.holder(slot).await?;
+                masters.retain(|master| *master != holder);
+                let to = masters[usize::from(drawn) % masters.len()];
+                redis.move_slot(slot, to).await
+            };
+            wait_for(format!("the slot of {room} has moved"), PATIENCE, moved).await?;
         }
         Ok(())
     }
