@@ -194,6 +194,7 @@ async fn an_asynchronous_standby_lacks_rows_an_epoch_and_a_generation_and_all_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "two switches, each with a shutdown: make test-long"]
 async fn an_orderly_switch_and_the_way_back_lead_to_the_primary_each_time() -> Result<()> {
     let (mut system, standby) = with_standby(true).await?;
     let (first, second) = (system.listener("first").await?, system.listener("second").await?);

@@ -113,6 +113,7 @@ async fn a_dump_is_told_from_its_original_in_another_cluster_and_in_the_same() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "two versions of PostgreSQL and a dump: make test-long"]
 async fn an_upgrade_of_the_major_version_by_dump_goes_on_where_it_was() -> Result<()> {
     if let (Err(_), Some(reason)) = (find_postgres(Some(18)), postgres_unavailable(18)) {
         eprintln!("SKIPPED on PostgreSQL 18: {reason}");

@@ -75,6 +75,8 @@ async fn every_session_ends_at_the_primary_whatever_comes_before_it() -> Result<
         assert_eq!(port(lead.session()).await?, pair.primary.port());
         let cleaner = Cleaner::beside(lead.session(), &options()).await?;
         assert_eq!(port(cleaner.session()).await?, pair.primary.port());
+        // Silent for 3 s, it would be ended.
+        lead.prove(Ring::Leave).await?;
         let watches = Watches::connect(&url).await?;
         assert!(watches.set_switch("websocket", parameters.is_empty()).await.is_ok());
         lead.unlock_and_announce().await?;
@@ -127,15 +129,15 @@ async fn a_silent_host_is_left_after_its_own_time_and_costs_what_belongs_togethe
     migrate(&url(&[pair.primary.port()], "silent", "")).await?;
     let proxy = Proxy::start("127.0.0.1:1")?;
     proxy.set(Link::Held);
-    let url = url(&[proxy.port(), pair.primary.port()], "silent", "?connect_timeout=1");
+    let url = url(&[proxy.port(), pair.primary.port()], "silent", "?connect_timeout=2");
     let began = Instant::now();
     let mut lead = lead(&url).await?;
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(900) && took < Duration::from_millis(2_500), "{took:?}");
+    assert!(took > Duration::from_millis(1_900) && took < Duration::from_secs(10), "{took:?}");
     // PostgreSQL ends a leader that is silent for 3 s: nothing else of it waits for the silent host.
     let began = Instant::now();
     let _cleaner = Cleaner::beside(lead.session(), &options()).await?;
-    assert!(began.elapsed() < Duration::from_millis(900));
+    assert!(began.elapsed() < Duration::from_millis(1_900));
     lead.read(NonZeroUsize::MIN, true, Ring::Leave).await?;
     Ok(())
 }
