@@ -89,7 +89,7 @@ MUTANTS = [
     Mutant(
         "the generation: a Redis whose history is gone raises it before anything is published",
         "services/listener/src/history.rs",
-        "if !term.core().is_answered_for(lane) {",
+        "if !answered_for {",
         "if false {",
         ["-p", "rowcast-listener", "--test", "redis_faults", "--test", "takeover", "--", "flush", "snapshot", "a_restarted_redis"],
         binaries=True,
