@@ -1,5 +1,5 @@
-//! What the leader says of a Redis that is set to something that may hurt, or refuses: real servers. The words are tested beside
-//! the code; that eviction is warned of, in `redis_faults.rs`.
+//! What the leader says of a Redis that is set to something that may hurt: real servers. The words are tested beside the code;
+//! that eviction is warned of, in `redis_faults.rs`.
 
 mod common;
 
@@ -88,23 +88,4 @@ async fn a_concern_is_said_once_and_not_with_every_link() -> Result<()> {
     assert_eq!(says(&listener, "maxmemory-policy noeviction"), 1);
     assert_eq!(says(&listener, "Redis tells of itself"), 1);
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_goes_on_refusing_does_not_fill_the_log() -> Result<()> {
-    let system = System::start().await?;
-    let listener = system.listener("only").await?;
-    listener.expect_leading().await?;
-    redis(&system.redis, &["CONFIG", "SET", "maxmemory", "1"]).await?;
-    system.publish("m", 0..1).await?;
-    wait_for("it was refused many times", PATIENCE, async || {
-        let refused = listener.metric("rowcast_listener_redis_refusals_total{code=\"OOM\"}").await?;
-        ensure!(refused >= 20.0, "{refused}");
-        Ok(())
-    })
-    .await?;
-    // One, and another every few seconds.
-    assert!((1..=5).contains(&says(&listener, "Redis refuses: OOM")), "{}", listener.process.log_tail(50));
-    redis(&system.redis, &["CONFIG", "SET", "maxmemory", "0"]).await?;
-    system.expect("m", 1).await
 }
