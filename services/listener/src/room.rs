@@ -93,6 +93,9 @@ pub(crate) struct Room {
     /// The log did not reach back: what was appended until then is not known.
     unknown_until: Option<Past>,
     must_renew: bool,
+    /// History that may have held published rows is gone, and some of these still stand in the outbox. Until they do not, nothing
+    /// is appended: the next leader would not find them, and publish them behind what came after them.
+    must_delete: bool,
     /// It had a head. Where that is gone without all of history (evicted, removed), another stream came before the next.
     had_head: bool,
     /// Which server holds it; nothing where none does.
@@ -119,6 +122,7 @@ impl Room {
             seen: HashSet::new(),
             unknown_until: None,
             must_renew: false,
+            must_delete: false,
             had_head: false,
             lane: None,
             flying: None,
@@ -166,7 +170,9 @@ impl Room {
             State::Syncing { .. } => false,
             // Rows that are published and not deleted must stay findable: the next leader looks for them.
             State::Absent | State::Renew(..) => self.undeleted == 0,
-            State::Known { claimed, .. } => (claimed || self.sent.is_empty()) && self.below_bound(around),
+            State::Known { claimed, .. } => {
+                (claimed || self.sent.is_empty()) && self.below_bound(around) && !self.must_delete
+            }
         }
     }
 
@@ -174,7 +180,7 @@ impl Room {
     pub fn waits_for_deletion(&self, around: &Surroundings) -> bool {
         let bounded = match self.state {
             State::Absent | State::Renew(..) => true,
-            State::Known { .. } => !self.below_bound(around),
+            State::Known { .. } => self.must_delete || !self.below_bound(around),
             State::Unknown | State::Syncing { .. } => false,
         };
         bounded && self.undeleted > 0 && !self.queue.is_empty()
@@ -304,6 +310,7 @@ impl Room {
     pub fn forget(&mut self) {
         self.state = State::Unknown;
         self.had_head = false;
+        self.must_delete = self.undeleted > 0;
     }
 
     /// All commands of a batch are accounted for: what failed goes back to the front, in its order.
@@ -395,6 +402,7 @@ impl Room {
     /// A published row was deleted from the outbox.
     pub fn deleted(&mut self) {
         self.undeleted -= 1;
+        self.must_delete &= self.undeleted > 0;
     }
 
     /// Nothing would be lost by forgetting this room.

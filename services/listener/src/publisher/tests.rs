@@ -311,3 +311,37 @@ fn each_server_is_given_the_sheets_and_edges_find_what_stands_on_all() {
         "a new one has none"
     );
 }
+
+/// What Redis had acknowledged is gone from it, and the row stands in the outbox still. A leader that died now would leave the next one
+/// to find the later row in the log, and not the earlier.
+#[test]
+fn where_history_went_back_nothing_is_appended_before_what_was_published_is_deleted() {
+    let now = Instant::now();
+    let mut publisher = publisher(LIMITS);
+    publisher.enqueue([row(1, "m", now), row(2, "m", now)]);
+    for _ in 0..2 {
+        let commands = publisher.next_batch(LaneId::FIRST, now, None);
+        publisher.on_replies(LaneId::FIRST, now, agree(&commands));
+    }
+    let published = publisher.take_published();
+    assert_eq!(published.len(), 2);
+    publisher.forget_heads(LaneId::FIRST);
+    publisher.enqueue([row(3, "m", now)]);
+    let asked = publisher.next_batch(LaneId::FIRST, now, None);
+    let head = Head { stream: StreamId(1), offset: Offset(1), epoch: Epoch(7) };
+    let synced = Reply::Synced {
+        head: Some(head),
+        since_append: Duration::ZERO,
+        ids: vec![EventId { row: 1, occurred_at: 0 }],
+        resyncs: Vec::new(),
+    };
+    assert!(matches!(&asked[..], [Command::Sync { .. }, Command::Check(_)]), "{asked:?}");
+    publisher.on_replies(LaneId::FIRST, now, vec![synced, Reply::Done]);
+    assert!(publisher.next_batch(LaneId::FIRST, now, None).is_empty());
+    assert!(publisher.waits_for_deletion(now, &published), "so it is urgent");
+    publisher.on_deleted(now, &published[..1]);
+    assert!(publisher.next_batch(LaneId::FIRST, now, None).is_empty());
+    publisher.on_deleted(now, &published[1..]);
+    let commands = publisher.next_batch(LaneId::FIRST, now, None);
+    assert!(matches!(&commands[..], [Command::Append { expected: Offset(1), .. }]), "{commands:?}");
+}
