@@ -23,6 +23,13 @@ MUTANTS = [
         PUBLISHER,
     ),
     Mutant(
+        "servers: where history went back, what was published is deleted before anything follows",
+        "services/listener/src/room.rs",
+        "self.must_delete = self.undeleted > 0;",
+        "self.must_delete = false;",
+        PUBLISHER,
+    ),
+    Mutant(
         "servers: slots that did not come from who had them are a loss",
         "crates/bus/src/topology.rs",
         "!is_its || giver.is_some_and(|giver| self.is_master(&giver.name))",
