@@ -25,7 +25,7 @@ DIR :=
 # `OPEN=no` opens no browser.
 OPEN :=
 
-.PHONY: help setup build build-clients demo test test-clients test-compat test-long docs bench-latency bench-writepath bench-hostile bench-takeover torture mutants mutants-protocol spike-socket fuzz deny sbom fmt lint clean
+.PHONY: help setup build build-clients demo test test-clients test-compat test-long docs bench-latency bench-writepath bench-cluster bench-hostile bench-takeover torture mutants mutants-protocol spike-socket fuzz deny sbom fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-latency: build ## Commit to client, native and Socket.IO, beside a bare LI
 bench-writepath: setup ## What watching costs the application: commits a second, latency, large statements, backlogs (about 5 minutes)
 	cargo build --release -p rowcast-writepath -p rowcast-listener
 	@$(TARGET)/release/rowcast-writepath
+
+bench-cluster: setup ## Three masters of a Redis Cluster against one Redis: a listener, the bus alone, an edge (about 4 minutes)
+	cargo build --release -p rowcast-writepath -p rowcast-listener -p rowcast-edge
+	@$(TARGET)/release/rowcast-writepath cluster
 
 torture: setup ## All of Rowcast under seeded faults, and whether each promise was kept (SECONDS=60 SEED=1 REDIS=one|sentinel|cluster FAULTS=kill,stop,…)
 	cargo build --workspace --bins

@@ -64,8 +64,7 @@ impl Usage {
     /// # Errors
     /// When the process is gone.
     pub fn of(watched: &Watched) -> Result<Self> {
-        let mut usage = read(watched.pid)
-            .with_context(|| format!("reading the use of {} (process {})", watched.name, watched.pid))?;
+        let mut usage = Self::alone(watched)?;
         for child in children(watched.pid) {
             // One that has ended in between is none.
             if let Ok(child) = read(child) {
@@ -74,6 +73,15 @@ impl Usage {
             }
         }
         Ok(usage)
+    }
+
+    /// The same without children.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn alone(watched: &Watched) -> Result<Self> {
+        read(watched.pid)
+            .with_context(|| format!("reading the use of {} (process {})", watched.name, watched.pid))
     }
 }
 
@@ -90,6 +98,11 @@ fn read(pid: u32) -> Result<Usage> {
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident = resident.and_then(|rest| rest.split_ascii_whitespace().next());
     Ok(Usage { cpu_us, resident_kib: resident.unwrap_or("0").parse()? })
+}
+
+/// A process and its children, to be measured one by one: only one of PostgreSQL's backends is on one processor at a time.
+pub fn family(pid: u32) -> Vec<u32> {
+    std::iter::once(pid).chain(children(pid)).collect()
 }
 
 fn children(parent: u32) -> Vec<u32> {

@@ -60,6 +60,12 @@ impl Kind {
     }
 }
 
+/// The binary of that name beside this program.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("this program's own path")?;
+    Ok(own.with_file_name(name))
+}
+
 /// PostgreSQL that survives a crash, Redis, and a place for listeners.
 pub(crate) struct Bench {
     pub(crate) postgres: Postgres,
@@ -70,11 +76,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start(listener: Option<PathBuf>) -> Result<Self> {
-        let beside = || {
-            let own = std::env::current_exe().context("this program's own path")?;
-            anyhow::Ok(own.with_file_name("rowcast-listener"))
-        };
-        let listener = listener.map_or_else(beside, Ok)?;
+        let listener = listener.map_or_else(|| beside("rowcast-listener"), Ok)?;
         let options = PostgresOptions { durable: true, ..PostgresOptions::default() }
             .with("shared_buffers", "256MB")
             .with("max_wal_size", "4GB");
@@ -96,13 +98,18 @@ impl Bench {
 
     /// A real listener that leads; it ends with the value.
     pub(crate) async fn listener(&self) -> Result<Process> {
+        self.listener_before(&self.redis.url()).await
+    }
+
+    /// The same, before another Redis.
+    pub(crate) async fn listener_before(&self, redis_url: &str) -> Result<Process> {
         let ports = self.folder.path().join("ports.json");
         let process =
             Launch::new("rowcast-listener", &self.listener, self.folder.path().join("listener.log"))
                 .arg("--ports-file")
                 .arg(&ports)
                 .env("ROWCAST_DATABASE__URL", self.url())
-                .env("ROWCAST_REDIS__URL", self.redis.url())
+                .env("ROWCAST_REDIS__URL", redis_url)
                 .env("ROWCAST_ADMIN__LISTEN", "127.0.0.1:0")
                 .spawn()?;
         process

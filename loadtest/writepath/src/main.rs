@@ -1,8 +1,10 @@
 //! What Rowcast costs the application's write path, measured on servers of its own with fsync on: commits a second
 //! side by side, latency beside an immediate NOTIFY, large statements, and transactions of many. Who watches what is in `bench`.
+//! And, apart from these, what three masters of a Cluster carry in place of one Redis.
 
 mod backlog;
 mod bench;
+mod cluster;
 mod commits;
 mod latency;
 mod statements;
@@ -72,6 +74,15 @@ enum What {
         #[arg(long, default_value_t = 500_000)]
         rows: i64,
     },
+    /// One Redis against three masters of a Cluster, by configuration alone: what a listener drains, what the bus publishes, what
+    /// an edge works.
+    Cluster {
+        /// The edge's binary; the one beside this program unless given.
+        #[arg(long)]
+        edge: Option<PathBuf>,
+        #[command(flatten)]
+        size: cluster::Size,
+    },
 }
 
 #[tokio::main]
@@ -88,6 +99,7 @@ async fn main() -> Result<()> {
             transactions::run(&bench, statements, rounds).await
         }
         Some(What::Backlog { rows }) => backlog::run(&bench, rows).await,
+        Some(What::Cluster { edge, size }) => cluster::run(&bench, edge, &size).await,
         None => {
             commits::run(&bench, &[1, 8, 32], 5, Duration::from_secs(2)).await?;
             latency::run(&bench, 15).await?;
