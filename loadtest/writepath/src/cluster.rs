@@ -10,7 +10,7 @@ mod fanout;
 mod stores;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -95,7 +95,7 @@ async fn published(all: &[Stores<'_>], edges: usize, size: &Size) -> Result<()> 
     Ok(())
 }
 
-async fn fanned_out(bench: &Bench, all: &[Stores<'_>], edge: &PathBuf, size: &Size) -> Result<()> {
+async fn fanned_out(bench: &Bench, all: &[Stores<'_>], edge: &Path, size: &Size) -> Result<()> {
     let load = Load { rooms: usize::from(size.rooms), rate: 2_000.0, events: size.events };
     let results =
         in_turn(all, size.rounds, async |stores| fanout::run(bench, stores, edge, load).await).await?;

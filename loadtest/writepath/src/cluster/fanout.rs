@@ -1,7 +1,7 @@
 //! What an edge works for an event that goes to one of its sockets: an edge that has subscribed to each room, at one Redis or at
 //! three masters; the real listener before it, and rows at a rate that leaves this machine time.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -38,7 +38,7 @@ pub(crate) struct Cost {
 }
 
 /// Once. What it costs that sockets sign in is in none of it.
-pub(crate) async fn run(bench: &Bench, stores: &Stores<'_>, edge: &PathBuf, load: Load) -> Result<Cost> {
+pub(crate) async fn run(bench: &Bench, stores: &Stores<'_>, edge: &Path, load: Load) -> Result<Cost> {
     stores.empty().await?;
     let listener = bench.listener_before(&stores.url()).await?;
     let folder = Folder::new("fanout")?;
@@ -66,7 +66,7 @@ pub(crate) async fn run(bench: &Bench, stores: &Stores<'_>, edge: &PathBuf, load
 }
 
 /// An edge that is ready, and where.
-async fn start(program: &PathBuf, folder: &Folder, redis_url: &str) -> Result<(Process, String)> {
+async fn start(program: &Path, folder: &Folder, redis_url: &str) -> Result<(Process, String)> {
     let ports = folder.path().join("ports.json");
     let process = Launch::new("rowcast-edge", program, folder.path().join("edge.log"))
         .arg("--ports-file")
