@@ -203,3 +203,41 @@ async fn a_master_that_is_well_does_not_vouch_for_one_that_is_silent() -> Result
     redis.nodes()[2].kill(Signal::CONT).await?;
     light(1.0, PATIENCE).await
 }
+
+#[tokio::test]
+async fn two_databases_on_one_redis_are_apart_by_name_and_without_one_the_second_publishes_nothing()
+-> Result<()> {
+    let system = System::start().await?;
+    let listener = system.listener("one").await?;
+    listener.expect_leading().await?;
+    system.publish("m", 0..3).await?;
+    system.expect("m", 3).await?;
+
+    let url = system.postgres.create_database("shop").await?;
+    rowcast_store::migrate(&url).await?;
+    let shop = system.postgres.connect("shop").await?;
+    let refused = system.live_listener("refused", &[("ROWCAST_DATABASE__URL", &url)]).await?;
+    wait_for("it is refused, and told what to do", PATIENCE, || async {
+        let log = std::fs::read_to_string(refused.process.log())?;
+        ensure!(log.contains("FOREIGN") && log.contains("ROWCAST_INSTALLATION"), "{log}");
+        Ok(())
+    })
+    .await?;
+    for number in 100..103 {
+        common::publish_one(&shop, "m", number).await?;
+    }
+    system.publish("m", 3..6).await?;
+    system.expect("m", 6).await?;
+    refused.process.stop(Signal::TERM, PATIENCE).await?;
+
+    let settings = [("ROWCAST_DATABASE__URL", url.as_str()), ("ROWCAST_INSTALLATION", "shop")];
+    let second = system.listener_with("second", &settings).await?;
+    second.expect_leading().await?;
+    let of_shop = BusConfig::new(system.redis.url(), Keys::new("rowcast", "shop"));
+    expect_last(&of_shop, "m", 102).await?;
+    assert_eq!(numbers(&of_shop, "m").await?, [100, 101, 102], "what waited goes out there");
+    system.publish("m", 6..8).await?;
+    system.expect("m", 8).await?;
+    assert!(listener.leads().await && second.leads().await, "each leads its own");
+    Ok(())
+}
