@@ -142,10 +142,10 @@ def npm_steps(names):
 
 def run_system_tests():
     """The clients, ours and the stock ones of Socket.IO, against the real edges; in a real browser too, where there is one. Each
-    suite has servers of its own, and waits most of the time."""
+    suite has servers of its own. One after the other: what a client does by the clock must not depend on another suite."""
     suites = [vitest_step(*suite) for suite in SYSTEM_TESTS] + ([python_step()] if python_missing() is None else [])
     in_browser = [vitest_step(*suite) for suite in BROWSER_TESTS] if browser_missing() is None else []
-    return run_beside(suites, in_browser)
+    return run_all(suites + in_browser)
 
 
 def python_step(programs=TARGET / "debug", which=""):
