@@ -74,24 +74,26 @@ impl BusConfig {
         Server::only(None)
     }
 
-    fn info(&self, server: &Server) -> Result<ConnectionInfo, BusError> {
-        Ok(self.place()?.to(server.address.as_ref()))
-    }
-
     /// A connection for commands, and the limit for each answer.
     pub(crate) async fn connect(&self, server: &Server) -> Result<MultiplexedConnection, BusError> {
-        self.open(&self.info(server)?).await
+        let place = self.place()?;
+        self.open(place.to(server.address.as_ref()), place.tls).await
     }
 
-    pub(crate) async fn open(&self, info: &ConnectionInfo) -> Result<MultiplexedConnection, BusError> {
-        self.open_with(info, self.limits()).await
+    pub(crate) async fn open(
+        &self,
+        info: ConnectionInfo,
+        tls: bool,
+    ) -> Result<MultiplexedConnection, BusError> {
+        self.open_with(info, tls, self.limits()).await
     }
 
     /// A connection for subscriptions.
     pub(crate) async fn connect_pubsub(&self, server: &Server) -> Result<PubSub, BusError> {
-        let (tls, info) = (self.place()?.tls, self.info(server)?.set_tcp_settings(tcp_settings()));
+        let place = self.place()?;
+        let info = place.to(server.address.as_ref()).set_tcp_settings(tcp_settings());
         self.in_time(async {
-            let connected = match tls {
+            let connected = match place.tls {
                 true => PubSub::new(info.redis_settings(), self.open_tls(&info).await?).await,
                 false => redis::Client::open(info).map_err(BusError::Link)?.get_async_pubsub().await,
             };
@@ -106,11 +108,12 @@ impl BusConfig {
         &self,
         server: &Server,
     ) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), BusError> {
-        let info = self.info(server)?;
+        let place = self.place()?;
+        let info = place.to(server.address.as_ref());
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let (pushed, pushes) = mpsc::unbounded_channel();
         let config = self.limits().set_push_sender(pushed);
-        Ok((self.open_with(&info.set_redis_settings(settings), config).await?, pushes))
+        Ok((self.open_with(info.set_redis_settings(settings), place.tls, config).await?, pushes))
     }
 
     fn limits(&self) -> AsyncConnectionConfig {
@@ -121,11 +124,12 @@ impl BusConfig {
 
     async fn open_with(
         &self,
-        info: &ConnectionInfo,
+        info: ConnectionInfo,
+        tls: bool,
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, BusError> {
-        let info = info.clone().set_tcp_settings(tcp_settings());
-        if !self.place()?.tls {
+        let info = info.set_tcp_settings(tcp_settings());
+        if !tls {
             let client = redis::Client::open(info).map_err(BusError::Link)?;
             return client
                 .get_multiplexed_async_connection_with_config(&config)

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::connect::BusConfig;
 use crate::error::BusError;
+use crate::info::info_field;
 use crate::place::{Kind, Place};
 use crate::topology::{Address, Server, Topology};
 
@@ -98,25 +99,21 @@ async fn ask(
     address: &Address,
     link: Option<MultiplexedConnection>,
 ) -> Result<(MultiplexedConnection, Said), BusError> {
-    match &place.kind {
-        Kind::Sentinel { master, user, password, .. } => {
-            let info = place.to_sentinel(address, user.as_deref(), password.as_deref());
-            let mut link = match link {
-                Some(link) => link,
-                None => config.open(&info).await?,
-            };
-            let said = ask_sentinel(&mut link, master).await?;
-            Ok((link, said))
+    let info = match &place.kind {
+        Kind::Sentinel { user, password, .. } => {
+            place.to_sentinel(address, user.as_deref(), password.as_deref())
         }
-        Kind::One | Kind::Cluster { .. } => {
-            let mut link = match link {
-                Some(link) => link,
-                None => config.open(&place.to(Some(address))).await?,
-            };
-            let said = ask_node(&mut link, address).await?;
-            Ok((link, said))
-        }
-    }
+        Kind::One | Kind::Cluster { .. } => place.to(Some(address)),
+    };
+    let mut link = match link {
+        Some(link) => link,
+        None => config.open(info, place.tls).await?,
+    };
+    let said = match &place.kind {
+        Kind::Sentinel { master, .. } => ask_sentinel(&mut link, master).await?,
+        Kind::One | Kind::Cluster { .. } => ask_node(&mut link, address).await?,
+    };
+    Ok((link, said))
 }
 
 /// Where the master is. Sentinels number their decisions, so the highest one counts.
@@ -157,9 +154,7 @@ async fn ask_node(link: &mut MultiplexedConnection, address: &Address) -> Result
             });
         }
     };
-    let field =
-        |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    let epoch = field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+    let epoch = info_field(&info, "cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
     let topology = Topology::parse_nodes(&nodes, address);
     let topology = topology.ok_or_else(|| BusError::Unexpected {
         command: "CLUSTER NODES",

@@ -6,6 +6,7 @@
 mod connect;
 mod error;
 mod find;
+mod info;
 mod keys;
 mod place;
 mod publish;
@@ -17,6 +18,7 @@ mod topology;
 pub use connect::BusConfig;
 pub use error::{BusError, Refusal};
 pub use find::Finder;
+pub use info::info_field;
 pub use keys::Keys;
 pub use publish::{Claim, Command, PublishLink, Reply, Retention, ServerIdentity};
 pub use read::{Head, Loaded, Range, ReadLink, parse_entries, parse_head};

@@ -8,6 +8,7 @@ use rowcast_protocol::{Epoch, EventId, Generation, Heartbeat, Mirror, Offset, Ro
 
 use crate::connect::BusConfig;
 use crate::error::{BusError, Refusal};
+use crate::info::{info_field, role};
 use crate::keys::Keys;
 use crate::read::Head;
 use crate::script::Scripts;
@@ -215,17 +216,15 @@ impl PublishLink {
         let (info, (claimed, origin, heartbeat), (seconds, micros)): (String, Kept, (u64, u64)) =
             asked.query_async(&mut self.connection).await.map_err(BusError::from)?;
         self.clock = Some((sent, seconds * 1_000 + micros / 1_000));
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.map(|value| value.trim().to_owned())
-        };
+        let field = |name| info_field(&info, name).map(str::to_owned);
         let run_id = field("run_id").ok_or_else(|| BusError::Unexpected {
             command: "INFO",
             detail: "there is no run_id in it".to_owned(),
         })?;
         let role = match field("role") {
             Some(role) => role,
-            None => self.role().await?,
+            // Not every service tells it with the rest.
+            None => role(&mut self.connection).await?,
         };
         let or_unknown = |name| field(name).unwrap_or_else(|| "unknown".to_owned());
         // Forty zeros stand for none.
@@ -241,16 +240,6 @@ impl PublishLink {
             origin,
             generation: heartbeat.map(|heartbeat| heartbeat.generation()),
             info,
-        })
-    }
-
-    /// Not every service tells it with the rest.
-    async fn role(&mut self) -> Result<String, BusError> {
-        let asked = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut self.connection).await;
-        let role = asked.map_err(BusError::from)?.first().and_then(text).map(str::to_owned);
-        role.ok_or_else(|| BusError::Unexpected {
-            command: "ROLE",
-            detail: "there is no role in it".to_owned(),
         })
     }
 

@@ -7,6 +7,7 @@ use rowcast_protocol::{Epoch, Heartbeat, Mirror, Offset, Record, RoomName, Sheet
 
 use crate::connect::BusConfig;
 use crate::error::BusError;
+use crate::info::role;
 use crate::keys::Keys;
 use crate::topology::Server;
 
@@ -144,31 +145,28 @@ impl ReadLink {
     /// It does not, or is not.
     pub async fn ping(&mut self) -> Result<(), BusError> {
         if self.asks_role {
-            match redis::cmd("ROLE").query_async::<Vec<Value>>(&mut self.connection).await {
-                Ok(answer) => return self.judge_role(answer.first()),
-                Err(error) if error.is_io_error() || error.code().is_none() => {
-                    return Err(BusError::Link(error));
-                }
+            match role(&mut self.connection).await {
+                Ok(role) => return self.judge_role(&role),
                 // Not every service has the command, and not every user may say it.
-                Err(error) => {
-                    tracing::warn!(server = %self.server, %error, "can not ask Redis whether it is a master; taking it for one");
+                Err(BusError::Refused(refusal)) => {
+                    tracing::warn!(server = %self.server, %refusal, "can not ask Redis whether it is a master; taking it for one");
                     self.asks_role = false;
                 }
+                Err(error) => return Err(error),
             }
         }
         redis::cmd("PING").query_async::<()>(&mut self.connection).await.map_err(BusError::from)
     }
 
-    fn judge_role(&self, role: Option<&Value>) -> Result<(), BusError> {
+    fn judge_role(&self, role: &str) -> Result<(), BusError> {
         match role {
-            Some(Value::BulkString(role)) if role == b"master" => Ok(()),
-            Some(Value::BulkString(role)) if role == b"sentinel" => {
+            "master" => Ok(()),
+            "sentinel" => {
                 let reason =
                     "it is a Sentinel; begin the address with redis+sentinel://, and name the master";
                 Err(BusError::Nowhere(format!("{}: {reason}", self.server)))
             }
-            Some(Value::BulkString(_)) => Err(BusError::Replica(self.server.to_string())),
-            _ => Err(BusError::Unexpected { command: "ROLE", detail: "there is no role in it".to_owned() }),
+            _ => Err(BusError::Replica(self.server.to_string())),
         }
     }
 }

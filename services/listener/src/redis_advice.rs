@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use rowcast_bus::info_field;
 use rowcast_process::metrics::{Metrics, MetricsError};
 use rowcast_process::prometheus::{IntGauge, IntGaugeVec};
 
@@ -66,8 +67,7 @@ struct Told<'a>(&'a str);
 
 impl<'a> Told<'a> {
     fn get(&self, name: &str) -> Option<&'a str> {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(str::trim)
+        info_field(self.0, name)
     }
 
     fn is(&self, name: &str, value: &str) -> bool {
