@@ -1,6 +1,8 @@
 //! The rights that docs/transport-security.md lists, read from there, on each server that operators have: alone, in a
 //! Cluster and behind Sentinels.
 
+mod support;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,17 +10,14 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use redis::Value;
 use rowcast_bus::{
-    BusConfig, BusError, Claim, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention,
+    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention,
     Server, Topology, subscribe_at,
 };
-use rowcast_protocol::{
-    Epoch, EventId, Heartbeat, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
-};
+use rowcast_protocol::{Epoch, Mirror, Offset, RoomName, Sheet};
 use rowcast_sandbox::{
     ClusterOptions, Redis, RedisCluster, RedisKind, RedisOptions, RedisSentinels, SentinelOptions,
 };
-
-const STREAM: StreamId = StreamId(0xa1);
+use support::{STREAM, claim, create, heartbeat};
 
 /// The lines of the page that begin so, with passwords.
 fn rules(beginning: &str) -> Vec<String> {
@@ -80,13 +79,6 @@ fn room(topology: &Topology, server: &Server) -> RoomName {
     its.next().expect("numbers without end")
 }
 
-fn create(room: &RoomName) -> Command {
-    let (id, fragment) = (EventId { row: 1, occurred_at: 1 }, "{}".into());
-    let (kind, offset, event_type) = (RecordKind::Event, Offset(1), "t".to_owned());
-    let record = Record { kind, stream: STREAM, offset, id, event_type, fragment }.encode();
-    Command::Create { room: room.clone(), epoch: Epoch(1), stream: STREAM, replaces: None, id, record }
-}
-
 /// All that listeners and edges do, at every server of a topology.
 async fn carry_out(url: &str) -> Result<()> {
     let (listeners, edges) = (config(url, "rowcast-listener:l"), config(url, "rowcast-edge:e"));
@@ -103,21 +95,11 @@ async fn carry_out(url: &str) -> Result<()> {
         let mut link = PublishLink::connect_to(&listeners, server, retention).await?;
         let found = link.identity().await?;
         ensure!(found.role == "master" && found.claimed.is_none(), "{}", found.role);
-        let claim = Claim { epoch: Epoch(1), found: None, origin: "1/2", replaces: "", timeline: 1 };
-        ensure!(link.claim(claim).await? == Reply::Done, "the claim");
-        let beat = Heartbeat {
-            epoch: 1,
-            generation: 7,
-            lag_ms: 0,
-            at: 0,
-            impaired: None,
-            switches: 0,
-            revocations: 0,
-        };
+        ensure!(link.claim(claim(1, None)).await? == Reply::Done, "the claim");
         let sheet = Mirror { sheet: Sheet::Switches, version: 1, content: "{}".to_owned() };
         let commands = [
-            create(&room),
-            Command::Heartbeat(beat),
+            create(room.as_str(), 1, STREAM, None, 1),
+            Command::Heartbeat(heartbeat(1, 7)),
             Command::Mirror(Epoch(1), sheet),
             Command::Check(Epoch(1)),
             Command::Sync { room: room.clone(), last: 5 },

@@ -1,5 +1,7 @@
 //! The scripts, reads and subscriptions against a real Redis.
 
+mod support;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,17 +10,11 @@ use rowcast_bus::{
     BusConfig, BusError, Claim, Command, Heard, Keys, Message, PublishLink, Range, ReadLink, Refusal, Reply,
     Retention, Subscription, subscribe,
 };
-use rowcast_protocol::{
-    Epoch, EventId, Heartbeat, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
-};
+use rowcast_protocol::{Epoch, Heartbeat, Offset, Sheet, StreamId};
 use rowcast_sandbox::{Link, Proxy, Redis, RedisOptions, Signal};
+use support::{STREAM, append, claim, create, heartbeat, id, mirror, record, retention, room};
 
-const STREAM: StreamId = StreamId(0xa1);
 const OTHER: StreamId = StreamId(0xb2);
-
-fn claim(epoch: u64, found: Option<Epoch>) -> Claim<'static> {
-    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "", timeline: 1 }
-}
 
 async fn message(messages: &mut Subscription) -> Message {
     match messages.next().await {
@@ -39,12 +35,7 @@ impl Bench {
     async fn start() -> Result<Self> {
         let redis = Redis::start(RedisOptions::default()).await?;
         let config = BusConfig::new(redis.url(), Keys::new("rowcast", "test"));
-        let retention = Retention {
-            log_entries: 100,
-            log_lifetime: Duration::from_secs(60),
-            head_lifetime: Duration::from_secs(600),
-        };
-        let link = PublishLink::connect(&config, retention).await?;
+        let link = PublishLink::connect(&config, retention()).await?;
         let read = ReadLink::connect(&config).await?;
         let raw = redis.connection().await?;
         Ok(Self { redis, config, link, read, raw })
@@ -72,47 +63,6 @@ impl Bench {
         let loaded = self.read.load(&room(name), range).await?;
         Ok(loaded.records.iter().map(|record| record.offset.0).collect())
     }
-}
-
-fn room(name: &str) -> RoomName {
-    RoomName::parse(name).expect("a room's name")
-}
-
-fn id(row: u64) -> EventId {
-    EventId { row: row as i64, occurred_at: 1_700_000_000_000_000 }
-}
-
-fn record(stream: StreamId, offset: u64, row: u64) -> Vec<u8> {
-    let fragment = format!("\"id\":\"{row}\"").into_bytes().into();
-    let event_type = "x".to_owned();
-    Record { kind: RecordKind::Event, stream, offset: Offset(offset), id: id(row), event_type, fragment }
-        .encode()
-}
-
-fn append(name: &str, epoch: u64, stream: StreamId, expected: u64, row: u64) -> Command {
-    Command::Append {
-        room: room(name),
-        epoch: Epoch(epoch),
-        stream,
-        expected: Offset(expected),
-        id: id(row),
-        record: record(stream, expected + 1, row),
-    }
-}
-
-fn create(name: &str, epoch: u64, stream: StreamId, replaces: Option<(StreamId, u64)>, row: u64) -> Command {
-    Command::Create {
-        room: room(name),
-        epoch: Epoch(epoch),
-        stream,
-        replaces: replaces.map(|(stream, offset)| (stream, Offset(offset))),
-        id: id(row),
-        record: record(stream, 1, row),
-    }
-}
-
-fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
-    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0, revocations: 0 }
 }
 
 #[tokio::test]
@@ -440,11 +390,6 @@ async fn every_start_of_a_server_has_another_run_id() -> Result<()> {
     let mut link = PublishLink::connect(&bench.config, retention).await?;
     assert_ne!(link.identity().await?.run_id, first.run_id);
     Ok(())
-}
-
-fn mirror(epoch: u64, version: u64) -> Command {
-    let content = format!("{{\"of\":{version}}}");
-    Command::Mirror(Epoch(epoch), Mirror { sheet: Sheet::Switches, version, content })
 }
 
 #[tokio::test]

@@ -1,20 +1,19 @@
 //! The scripts, reads and subscriptions on each server that operators have. What they have to do, and why, is said in
 //! `scripts.rs`; here is what a server could do otherwise.
 
+mod support;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use rowcast_bus::{
-    BusConfig, Claim, Command, Heard, Keys, PublishLink, Range, ReadLink, Refusal, Reply, Retention,
-    Subscription, subscribe,
+    BusConfig, Command, Heard, Keys, PublishLink, Range, ReadLink, Refusal, Reply, Subscription, subscribe,
 };
-use rowcast_protocol::{
-    Epoch, EventId, Heartbeat, Mirror, Offset, Record, RecordKind, RoomName, Sheet, StreamId,
-};
+use rowcast_protocol::{Epoch, Heartbeat, Offset, RoomName, Sheet, StreamId};
 use rowcast_sandbox::{Persistence, Redis, RedisKind, RedisOptions};
+use support::{STREAM, claim, heartbeat, id, mirror, record, retention};
 
-const STREAM: StreamId = StreamId(0xa1);
 const OTHER: StreamId = StreamId(0xb2);
 
 struct Bench {
@@ -86,49 +85,17 @@ async fn next(messages: &mut Subscription) -> Result<(String, Vec<u8>)> {
     }
 }
 
-fn retention() -> Retention {
-    let lifetime = Duration::from_secs(600);
-    Retention { log_entries: 100, log_lifetime: lifetime, head_lifetime: 10 * lifetime }
-}
-
 fn room() -> RoomName {
-    RoomName::parse("m").expect("a room's name")
-}
-
-fn id(row: u64) -> EventId {
-    EventId { row: row as i64, occurred_at: 1_700_000_000_000_000 }
-}
-
-fn record(stream: StreamId, offset: u64) -> Vec<u8> {
-    let fragment = format!("\"id\":\"{offset}\"").into_bytes().into();
-    let (kind, offset, id) = (RecordKind::Event, Offset(offset), id(offset));
-    Record { kind, stream, offset, id, event_type: "x".to_owned(), fragment }.encode()
+    support::room("m")
 }
 
 /// The event behind the expected one, whose row has the offset's number.
 fn append(epoch: u64, expected: u64) -> Command {
-    let (stream, record) = (STREAM, record(STREAM, expected + 1));
-    let (epoch, expected, id) = (Epoch(epoch), Offset(expected), id(expected + 1));
-    Command::Append { room: room(), epoch, stream, expected, id, record }
+    support::append("m", epoch, STREAM, expected, expected + 1)
 }
 
 fn create(epoch: u64, stream: StreamId, replaces: Option<(StreamId, u64)>) -> Command {
-    let replaces = replaces.map(|(stream, offset)| (stream, Offset(offset)));
-    let record = record(stream, 1);
-    Command::Create { room: room(), epoch: Epoch(epoch), stream, replaces, id: id(1), record }
-}
-
-fn heartbeat(epoch: u64, generation: u64) -> Heartbeat {
-    Heartbeat { epoch, generation, lag_ms: 0, at: 0, impaired: None, switches: 0, revocations: 0 }
-}
-
-fn claim(epoch: u64, found: Option<Epoch>) -> Claim<'static> {
-    Claim { epoch: Epoch(epoch), found, origin: "1/2", replaces: "", timeline: 1 }
-}
-
-fn mirror(epoch: u64, version: u64) -> Command {
-    let content = format!("{{\"of\":{version}}}");
-    Command::Mirror(Epoch(epoch), Mirror { sheet: Sheet::Switches, version, content })
+    support::create("m", epoch, stream, replaces, 1)
 }
 
 #[tokio::test]
@@ -194,7 +161,7 @@ async fn on_each_server_what_is_appended_reaches_its_subscribers_in_order_once()
         bench.link.run(&[create(1, STREAM, None), append(1, 1), append(1, 1)]).await?;
         assert_eq!(bench.run(Command::Heartbeat(heartbeat(1, 2))).await?, Reply::Done);
         for offset in 1..=2 {
-            assert_eq!(next(&mut messages).await?, (channels[0].clone(), record(STREAM, offset)));
+            assert_eq!(next(&mut messages).await?, (channels[0].clone(), record(STREAM, offset, offset)));
         }
         let (_, beat) = next(&mut messages).await?;
         assert_eq!(serde_json::from_slice::<Heartbeat>(&beat)?, heartbeat(1, 2));
@@ -263,7 +230,7 @@ async fn a_server_that_can_not_save_itself_refuses_by_its_code_and_keeps_its_rea
         std::fs::remove_dir(&blocked)?;
         bench.tell(&["SAVE"]).await?;
         assert_eq!(bench.run(append(1, 1)).await?, Reply::Done);
-        assert_eq!(next(&mut messages).await?.1, record(STREAM, 2));
+        assert_eq!(next(&mut messages).await?.1, record(STREAM, 2, 2));
         Ok(())
     })
     .await

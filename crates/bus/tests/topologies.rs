@@ -1,56 +1,30 @@
 //! Servers that change: a Redis Cluster and servers behind Sentinels, as real processes.
 
+mod support;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rowcast_bus::{
-    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Retention,
-    Server, Topology, subscribe_at,
+    BusConfig, BusError, Command, Finder, Heard, Keys, PublishLink, Range, ReadLink, Reply, Server, Topology,
+    subscribe_at,
 };
-use rowcast_protocol::{Epoch, EventId, Heartbeat, Offset, Record, RecordKind, RoomName, StreamId};
+use rowcast_protocol::RoomName;
 use rowcast_sandbox::{ClusterOptions, RedisCluster, RedisSentinels, SentinelOptions, Signal, wait_for};
+use support::{STREAM, heartbeat, retention};
 
 const LIMIT: Duration = Duration::from_secs(20);
-const STREAM: StreamId = StreamId(0xa1);
-
-fn retention() -> Retention {
-    Retention {
-        log_entries: 100,
-        log_lifetime: Duration::from_secs(60),
-        head_lifetime: Duration::from_secs(600),
-    }
-}
 
 fn config(url: String) -> BusConfig {
     BusConfig::new(url, Keys::new("rowcast", "test"))
 }
 
 fn create(room: &RoomName) -> Command {
-    let id = EventId { row: 1, occurred_at: 1 };
-    let record = Record {
-        kind: RecordKind::Event,
-        stream: STREAM,
-        offset: Offset(1),
-        id,
-        event_type: "t".to_owned(),
-        fragment: bytes::Bytes::from_static(b"{}"),
-    };
-    let (room, record) = (room.clone(), record.encode());
-    Command::Create { room, epoch: Epoch(1), stream: STREAM, replaces: None, id, record }
+    support::create(room.as_str(), 1, STREAM, None, 1)
 }
 
 fn append(room: &RoomName, expected: u64) -> Command {
-    let id = EventId { row: 1 + i64::try_from(expected).expect("a small number"), occurred_at: 1 };
-    let record = Record {
-        kind: RecordKind::Event,
-        stream: STREAM,
-        offset: Offset(expected + 1),
-        id,
-        event_type: "t".to_owned(),
-        fragment: bytes::Bytes::from_static(b"{}"),
-    };
-    let (room, record) = (room.clone(), record.encode());
-    Command::Append { room, epoch: Epoch(1), stream: STREAM, expected: Offset(expected), id, record }
+    support::append(room.as_str(), 1, STREAM, expected, expected + 1)
 }
 
 /// A room for each server.
@@ -92,16 +66,8 @@ async fn each_master_of_a_cluster_carries_its_own_rooms_and_heartbeats() -> Resu
         subscriptions.add(&channels).await?;
         subscriptions.ping().await?;
         let mut link = PublishLink::connect_to(&config, &server, retention()).await?;
-        let heartbeat = Heartbeat {
-            epoch: 1,
-            generation: 7,
-            lag_ms: 0,
-            at: 0,
-            impaired: None,
-            switches: 0,
-            revocations: 0,
-        };
-        let replies = link.run(&[create(&room), append(&room, 1), Command::Heartbeat(heartbeat)]).await?;
+        let replies =
+            link.run(&[create(&room), append(&room, 1), Command::Heartbeat(heartbeat(1, 7))]).await?;
         assert_eq!(replies, [Reply::Done, Reply::Done, Reply::Done]);
         for channel in [&channels[0], &channels[0], &channels[1]] {
             let Some(Heard::Message(message)) = arriving.next().await else { panic!("nothing arrives") };
