@@ -196,7 +196,7 @@ fn tls_args(port: Option<u16>, tls: Option<&ServerTls>) -> Vec<OsString> {
 }
 
 /// Whether it is this very server that answers: another may have been faster to take the port.
-async fn probe(port: u16, pid: u32) -> Result<()> {
+pub(crate) async fn probe(port: u16, pid: u32) -> Result<()> {
     let mut connection = connection(port).await?;
     let () = ::redis::cmd("PING").query_async(&mut connection).await?;
     let info: String = ::redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
@@ -206,7 +206,7 @@ async fn probe(port: u16, pid: u32) -> Result<()> {
     Ok(())
 }
 
-async fn connection(port: u16) -> ::redis::RedisResult<MultiplexedConnection> {
+pub(crate) async fn connection(port: u16) -> ::redis::RedisResult<MultiplexedConnection> {
     ::redis::Client::open(url(port))?.get_multiplexed_async_connection().await
 }
 

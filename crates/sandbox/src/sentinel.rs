@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use ::redis::aio::MultiplexedConnection;
 use ::redis::cmd;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cluster::say;
 use crate::ports::on_a_port;
+use crate::redis::{self, probe};
 use crate::{Folder, Launch, Process, Redis, RedisKind, RedisOptions, find_redis_kind, wait_for};
 
 /// What the Sentinels call the master.
@@ -154,8 +156,8 @@ impl RedisSentinels {
         let promoted = || async {
             let master = self.master().await?;
             ensure!(master != old, "the Sentinels keep to the old master");
-            let role: (String,) = role(&self.servers[master]).await?;
-            ensure!(role.0 == "master", "the new master does not know it yet");
+            let role = role(&self.servers[master]).await?;
+            ensure!(role == "master", "the new master does not know it yet");
             Ok(master)
         };
         wait_for("another master", PATIENCE, promoted).await
@@ -240,27 +242,19 @@ async fn launch(kind: RedisKind, folder: &Folder, port: u16, master: u16, quorum
         .arg("--sentinel")
         .spawn()?;
     let pid = process.pid();
-    let probe = || async move {
-        let mut connection = connection(port).await?;
-        let info: String = cmd("INFO").arg("server").query_async(&mut connection).await?;
-        if !info.contains(&format!("process_id:{pid}\r")) {
-            bail!("another server answers on port {port}");
-        }
-        anyhow::Ok(())
-    };
-    process.wait_ready(READY, probe).await?;
+    process.wait_ready(READY, || probe(port, pid)).await?;
     Ok(process)
 }
 
-async fn role(server: &Redis) -> Result<(String,)> {
+async fn role(server: &Redis) -> Result<String> {
     let answer: Vec<::redis::Value> = say(server, &mut cmd("ROLE")).await?;
     let role = answer.into_iter().next().context("ROLE says something")?;
-    Ok((::redis::from_redis_value(role)?,))
+    Ok(::redis::from_redis_value(role)?)
 }
 
-async fn connection(port: u16) -> Result<::redis::aio::MultiplexedConnection> {
-    let client = ::redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+/// To one that may be slow, or stopped.
+async fn connection(port: u16) -> Result<MultiplexedConnection> {
+    let mut connection = redis::connection(port).await?;
     connection.set_response_timeout(Duration::from_secs(2));
     Ok(connection)
 }
