@@ -22,6 +22,13 @@ mod embedded {
 /// Where refinery notes what was applied.
 const HISTORY: &str = "rowcast.schema_history";
 
+/// Whether a table has a column: a schema that is yet to be migrated may lack it.
+pub(crate) async fn has_column(client: &Client, table: &str, column: &str) -> Result<bool, StoreError> {
+    let query = "SELECT EXISTS (SELECT FROM pg_attribute
+                                 WHERE attrelid = to_regclass($1) AND attname = $2::text AND NOT attisdropped)";
+    Ok(client.query_one(query, &[&table, &column]).await?.try_get(0)?)
+}
+
 /// How long migrations wait for the locks of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MigrateOptions {

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::StoreError;
 use crate::cleaner::RowKey;
+use crate::migration::has_column;
 use crate::reading::{Difference, Placed, Snapshot, Window};
 use crate::values::{Timestamp, Xid};
 
@@ -180,9 +181,7 @@ impl Reads {
             )
             .await?;
         // Before migration V9 there is no such column, and nobody knows.
-        let known = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('rowcast.outbox')
-                                       AND attname = 'asynchronous' AND NOT attisdropped)";
-        let known: bool = client.query_one(known, &[]).await?.try_get(0)?;
+        let known = has_column(client, "rowcast.outbox", "asynchronous").await?;
         let columns = format!("{COLUMNS}, {}", if known { "asynchronous" } else { "false AS asynchronous" });
         // Of the transactions that were running at P only the ended ones are looked up: the rows of a long one
         // that goes on would be visited by every read.

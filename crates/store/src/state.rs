@@ -6,6 +6,7 @@ use std::fmt;
 use rowcast_protocol::Generation;
 
 use crate::lead::unsigned;
+use crate::migration::has_column;
 use crate::outbox::WRITES;
 use crate::session::Lineage;
 use crate::{Cleaner, StoreError};
@@ -135,18 +136,7 @@ impl Cleaner {
     ) -> Result<Generation, StoreError> {
         let told = i64::try_from(told.0)
             .map_err(|_| StoreError::Unexpected(format!("generation {told} leaves no room above it")))?;
-        let row = self
-            .session()
-            .client()
-            .query_one(
-                "UPDATE rowcast.state SET generation = greatest(generation, $2) + 1, raised_at = clock_timestamp(),
-                        last_cause = $1
-                 RETURNING generation",
-                &[&cause, &told],
-            )
-            .await
-            .map_err(StoreError::from_statement)?;
-        Ok(Generation(unsigned(row.try_get(0)?)?))
+        self.raise_to(&format!("greatest(generation, {told}) + 1"), cause).await
     }
 
     /// Raises the generation if committed transactions have asked for it (a TRUNCATE), and takes their wishes away.
@@ -201,10 +191,7 @@ impl Cleaner {
         let (system, timeline) = (&identity.system_identifier, &identity.timeline);
         let client = self.session().client();
         // Before migration V8 there is no column for the database's number.
-        let column = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('rowcast.state')
-                                        AND attname = 'database_oid' AND NOT attisdropped)";
-        let has_number: bool = client.query_one(column, &[]).await?.try_get(0)?;
-        let written = if has_number {
+        let written = if has_column(client, "rowcast.state", "database_oid").await? {
             let statement = format!("{update}, database_oid = $5");
             client.execute(&statement, &[&installation, system, timeline, &run_ids, &identity.database]).await
         } else {
