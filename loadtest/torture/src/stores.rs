@@ -84,6 +84,15 @@ impl Stores {
         })
     }
 
+    /// A master, drawn by a number.
+    async fn master(&self, drawn: u16) -> Result<&Redis> {
+        Ok(match self {
+            Self::One(redis) => redis,
+            Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
+            Self::Cluster(redis) => &redis.nodes()[nth_master(redis, drawn).await?],
+        })
+    }
+
     /// The one server.
     pub(crate) fn only(&mut self) -> Result<&mut Redis> {
         match self {
@@ -94,21 +103,12 @@ impl Stores {
 
     /// A master, drawn by a number, forgets everything; its replica with it.
     pub(crate) async fn flush(&self, drawn: u16) -> Result<()> {
-        let master = match self {
-            Self::One(redis) => &**redis,
-            Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
-            Self::Cluster(redis) => &redis.nodes()[nth_master(redis, drawn).await?],
-        };
-        tell(master, &mut cmd("FLUSHALL")).await
+        tell(self.master(drawn).await?, &mut cmd("FLUSHALL")).await
     }
 
     /// A master stops for so long.
     pub(crate) async fn stop(&self, drawn: u16, time: Duration) -> Result<()> {
-        let master = match self {
-            Self::One(redis) => &**redis,
-            Self::Sentinel(redis) => &redis.servers()[redis.master().await?],
-            Self::Cluster(redis) => &redis.nodes()[nth_master(redis, drawn).await?],
-        };
+        let master = self.master(drawn).await?;
         master.kill(Signal::STOP).await?;
         tokio::time::sleep(time).await;
         master.kill(Signal::CONT).await?;

@@ -18,8 +18,6 @@ use crate::term::{Lost, Term};
 /// Whose history this is.
 pub(crate) struct Known {
     identity: Identity,
-    /// The database, as it is written beside the claim in Redis.
-    origin: String,
     servers: Servers,
 }
 
@@ -64,8 +62,7 @@ pub(crate) async fn recognise(
         return Err(Lost::Adopted);
     }
     setting.metrics.generation.set(crate::metrics::gauge(generation.0));
-    let origin = identity.to_string();
-    let known = Known { identity, origin, servers: Servers::new(state.redis_run_ids) };
+    let known = Known { identity, servers: Servers::new(state.redis_run_ids) };
     Ok((known, generation))
 }
 
@@ -102,10 +99,9 @@ pub(crate) async fn recognise_redis(
     }
     term.setting.metrics.redis.on_link(&server.to_string(), &found.info);
     let _one_by_one = term.recognising.lock().await;
-    let (origin, identity) = {
-        let known = term.known();
-        (known.origin.clone(), known.identity.clone())
-    };
+    let identity = term.known().identity.clone();
+    // As it is written beside the claim in Redis.
+    let origin = identity.to_string();
     let replaces = &term.setting.config.listener.replaces;
     if let Some(other) = found.origin.as_ref().filter(|other| **other != origin && *other != replaces) {
         return Ok(Err(foreign(term, &origin, other)));

@@ -29,11 +29,7 @@ struct Sender<'t> {
 pub(crate) async fn run<'t>(term: &'t Term<'_>) -> Result<(), Lost> {
     let mut senders: BTreeMap<Arc<str>, Sender<'t>> = BTreeMap::new();
     let mut backoff = Backoff::new(CALM, Duration::from_secs(2));
-    let mut finder = match Finder::new(&term.setting.bus) {
-        Ok(finder) => finder,
-        // The configuration was checked when the process began.
-        Err(error) => unreachable!("{error}"),
-    };
+    let mut finder = Finder::new(&term.setting.bus).expect("the address was checked when the process began");
     // Nothing where the address names the server: there is nobody to ask again.
     let mut wait = Some(Duration::ZERO);
     loop {

@@ -32,23 +32,17 @@ const RETRIED_ENTRIES: usize = 64;
 impl Hub {
     /// Takes what has arrived over a link, and a burst of what is behind it there.
     pub(super) async fn take_messages(&mut self, number: u64, first: Option<Heard>) {
-        let mut next = first;
-        for _ in 0..BURST {
-            match next {
+        let mut next = Some(first);
+        let mut left = BURST;
+        while let Some(heard) = next {
+            match heard {
                 Some(Heard::Message(message)) => self.message(number, message).await,
                 Some(Heard::Dropped(channel)) => self.dropped(number, &channel).await,
                 None => return self.lost(number, "the subscription ended").await,
             }
-            let Some(node) = self.nodes.linked(number) else { return };
-            next = match node.next().now_or_never() {
-                Some(heard) => heard,
-                None => return,
-            };
-        }
-        match next {
-            Some(Heard::Message(message)) => self.message(number, message).await,
-            Some(Heard::Dropped(channel)) => self.dropped(number, &channel).await,
-            None => self.lost(number, "the subscription ended").await,
+            let node = self.nodes.linked(number).filter(|_| left > 0);
+            next = node.and_then(|node| node.next().now_or_never());
+            left = left.saturating_sub(1);
         }
     }
 
